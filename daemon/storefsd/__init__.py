@@ -1,0 +1,1 @@
+"""The daemon: pyfuse3 on trio, control files, signals."""

@@ -1,0 +1,1 @@
+"""The control directory <mount>/.storefs/."""

@@ -1,0 +1,1 @@
+"""The kernel side: request loop, operations, replies, invalidations."""

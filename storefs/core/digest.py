@@ -1,0 +1,21 @@
+"""The one hash of storefs: BLAKE3-256."""
+
+from blake3 import blake3
+
+from storefs.model import CHUNK_ID_BYTES, ChunkId
+
+_THREADS_FROM_BYTES = 4 << 20
+"""Below this length more threads cost more than they save."""
+
+
+def digest(data: bytes | bytearray | memoryview) -> bytes:
+    """Return the BLAKE3-256 digest of ``data`` (32 bytes)."""
+    threads = blake3.AUTO if len(data) >= _THREADS_FROM_BYTES else 1
+    return blake3(data, max_threads=threads).digest()
+
+
+def chunk_id(data: bytes | bytearray | memoryview) -> ChunkId:
+    """Return the name of the chunk whose plain content is ``data``."""
+    name = digest(data)
+    assert len(name) == CHUNK_ID_BYTES
+    return ChunkId(name)

@@ -1,0 +1,51 @@
+"""The names of a store's objects (docs/FORMAT.md has the table)."""
+
+from storefs.model import SHARD_ID_BYTES, ShardId
+
+STORE_INFO = "store.json"
+JOURNAL = "journal/"
+SNAPSHOTS = "snapshots/"
+SHARDS = "shards/"
+NODES = "nodes/"
+CHECKS = "checks/"
+
+_SNAPSHOT_SUFFIX = ".sqlite.zst"
+_SHARD_SUFFIX = ".des"
+
+
+def journal(seq: int) -> str:
+    """The key of commit number ``seq``."""
+    return f"{JOURNAL}{seq:016x}"
+
+
+def journal_seq(key: str) -> int:
+    """The commit number in a journal key. Raises ValueError for any other name."""
+    return int(key.removeprefix(JOURNAL), 16)
+
+
+def snapshot(seq: int) -> str:
+    """The key of the snapshot of the tree at commit ``seq``."""
+    return f"{SNAPSHOTS}{seq:016x}{_SNAPSHOT_SUFFIX}"
+
+
+def snapshot_seq(key: str) -> int:
+    """The commit number in a snapshot key. Raises ValueError for any other name."""
+    if not key.endswith(_SNAPSHOT_SUFFIX):
+        raise ValueError(key)
+    return int(key.removeprefix(SNAPSHOTS).removesuffix(_SNAPSHOT_SUFFIX), 16)
+
+
+def shard(shard_id: ShardId, day: int) -> str:
+    """The key of a shard that was opened on ``day`` (YYYYMMDD, UTC)."""
+    assert len(shard_id) == SHARD_ID_BYTES
+    return f"{SHARDS}{day:08d}/{shard_id.hex()}{_SHARD_SUFFIX}"
+
+
+def node(number: int) -> str:
+    """The key under which mount number ``number`` is claimed."""
+    return f"{NODES}{number}"
+
+
+def node_number(key: str) -> int:
+    """The number in a node key. Raises ValueError for any other name."""
+    return int(key.removeprefix(NODES))

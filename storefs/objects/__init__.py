@@ -1,0 +1,1 @@
+"""Object stores behind one port: S3, a local directory, memory; retry and metering around them."""

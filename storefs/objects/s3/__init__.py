@@ -1,0 +1,1 @@
+"""The S3 adapter: the only door of boto3, botocore and urllib3."""

@@ -1,0 +1,1 @@
+"""The DES shard format: packed chunks that three range requests can read."""

@@ -1,0 +1,1 @@
+"""What tests need: an S3 server, faults, generated trees, a daemon under a hard timeout."""

@@ -1,0 +1,1 @@
+"""One tree: the POSIX verbs and the control verbs, without FUSE."""
