@@ -1,8 +1,8 @@
 """Where a file is cut into chunks: one chunk when small, content-defined (FastCDC) otherwise.
 
 Content-defined boundaries depend on the bytes alone, so that an insertion near the start of a large file leaves nearly
-all of its chunks, and with them the bytes to store, as they were. Algorithm: Xia et al., "FastCDC" (USENIX ATC 2016), with
-normalized chunking, as in the library pyfastcdc.
+all of its chunks, and with them the bytes to store, as they were. Algorithm: Xia et al., "FastCDC" (USENIX ATC 2016),
+with normalized chunking, as in the library pyfastcdc.
 """
 
 from collections.abc import Iterator

@@ -1,0 +1,113 @@
+"""Chunks on this machine: decoded ones in memory, payloads in shard files, small ones in the vault."""
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+from storefs.cache.shards import ShardFiles
+from storefs.model import ChunkId, ChunkPlace
+from storefs.vault.vault import Vault
+
+_PREFIX = b"chunk:"
+
+
+class DecodedChunks:
+    """Plain contents of the chunks used last, in memory, up to a number of bytes."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._contents: OrderedDict[ChunkId, bytes] = OrderedDict()
+        self.bytes = 0
+
+    def get(self, chunk: ChunkId) -> bytes | None:
+        """Return a chunk's plain content, or None."""
+        data = self._contents.get(chunk)
+        if data is not None:
+            self._contents.move_to_end(chunk)
+        return data
+
+    def put(self, chunk: ChunkId, data: bytes) -> None:
+        """Keep a chunk's plain content; the longest unused leave."""
+        if chunk in self._contents:
+            return
+        self._contents[chunk] = data
+        self.bytes += len(data)
+        while self.bytes > self._bytes_max and len(self._contents) > 1:
+            _, gone = self._contents.popitem(last=False)
+            self.bytes -= len(gone)
+
+
+class ChunkCache:
+    """What of the chunks is on this disk.
+
+    A chunk's payload is in a shard file, or its plain content in the vault (small ones that came alone). Nothing is
+    checked here: the caller holds every content against its digest.
+    """
+
+    def __init__(self, vault: Vault, files: ShardFiles) -> None:
+        self._vault = vault
+        self.files = files
+
+    @property
+    def disk_bytes(self) -> int:
+        """How many bytes are cached on disk."""
+        return self._vault.bytes + self.files.bytes
+
+    def has(self, place: ChunkPlace) -> bool:
+        """Whether the chunk is here."""
+        return self.files.has(place.shard, place.offset, place.stored) or self._vault.exists(_PREFIX + place.chunk)
+
+    def payload(self, place: ChunkPlace) -> bytes | None:
+        """Return the stored payload from a shard file, or None."""
+        return self.files.read(place.shard, place.offset, place.stored)
+
+    def file_of(self, place: ChunkPlace) -> Path | None:
+        """Return the shard file that holds the payload, to be read by ``read_payload`` in a thread; or None."""
+        return self.files.path(place.shard) if self.files.touch(place.shard, place.offset, place.stored) else None
+
+    def content(self, chunk: ChunkId) -> bytes | None:
+        """Return the plain content from the vault, or None."""
+        return self._vault.get(_PREFIX + chunk)
+
+    def put_contents(self, contents: list[tuple[ChunkId, bytes]]) -> None:
+        """Keep plain contents of small chunks in the vault. Raises NoSpace."""
+        self._vault.put_many((_PREFIX + chunk, data) for chunk, data in contents)
+
+    def drop(self, place: ChunkPlace) -> None:
+        """Forget a chunk whose bytes here turned out wrong, and the shard file they came from."""
+        self._vault.delete_many([_PREFIX + place.chunk])
+        self.files.remove(place.shard)
+
+    def evict(self, excess: int, held: set[bytes], kept: set[bytes]) -> int:
+        """Free about ``excess`` bytes; return how many went.
+
+        Chunks in ``held`` and shards in ``kept`` stay: their bytes may exist nowhere else. Chunks of the vault go
+        before shard files of the same age, because they were wanted once and alone.
+        """
+        freed = 0
+        alone: list[bytes] = []
+        for key, size in self._vault.least_used(4096) if self._vault.bytes > self.files.bytes // 4 else []:
+            if freed >= excess:
+                break
+            if key.startswith(_PREFIX) and key.removeprefix(_PREFIX) not in held:
+                alone.append(key)
+                freed += size
+        if alone:
+            self._vault.delete_many(alone)
+        for shard, size in self.files.least_used():
+            if freed >= excess:
+                break
+            if shard not in kept:
+                self.files.remove(shard)
+                freed += size
+        return freed
+
+
+def read_payload(path: Path, place: ChunkPlace) -> bytes | None:
+    """Read a payload from a shard file, in any thread; None when the file was evicted meanwhile."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            data = os.pread(file.fileno(), place.stored, place.offset)
+    except FileNotFoundError:
+        return None
+    return data if len(data) == place.stored else None

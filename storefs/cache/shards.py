@@ -1,0 +1,137 @@
+"""Shard files on this machine: whole ones that were written here, and parts of others, each at its own offset."""
+
+import os
+import struct
+from collections import OrderedDict
+from pathlib import Path
+
+from storefs.core.ranges import Span, SpanSet
+from storefs.errors import NoSpace, StorefsError
+from storefs.model import ShardId
+from storefs.vault.vault import Vault
+
+_FDS_MAX = 128
+_PREFIX = b"parts:"
+_SPAN = struct.Struct("<QQ")
+
+
+class ShardFiles:
+    """The folder of shard files, with a record in the vault of which bytes of each are there.
+
+    A file has the layout of its shard; what was not fetched is a hole. The record is only a claim: whoever reads
+    checks the digest, and drops the file when it does not hold (after a power cut, say).
+    """
+
+    def __init__(self, folder: Path, vault: Vault) -> None:
+        self._folder = folder
+        self._vault = vault
+        self._parts: dict[ShardId, SpanSet] = {}
+        self._fds: OrderedDict[ShardId, int] = OrderedDict()
+        self._used: dict[ShardId, int] = {}
+        self._clock = 0
+        self.bytes = 0
+        """How many bytes of shards are here."""
+        for key, value in vault.prefixed(_PREFIX):
+            shard = ShardId(key.removeprefix(_PREFIX))
+            self._set(shard, SpanSet(Span(*pair) for pair in _SPAN.iter_unpack(value)))
+
+    def path(self, shard: ShardId) -> Path:
+        """The file of a shard."""
+        return self._folder / f"{shard.hex()}.des"
+
+    def read(self, shard: ShardId, offset: int, length: int) -> bytes | None:
+        """Return bytes of a shard, or None when they are not all here."""
+        if not self.touch(shard, offset, length):
+            return None
+        data = os.pread(self._fd(shard), length, offset)
+        return data if len(data) == length else None
+
+    def has(self, shard: ShardId, offset: int, length: int) -> bool:
+        """Whether bytes of a shard are here."""
+        parts = self._parts.get(shard)
+        return parts is not None and parts.covers(offset, offset + length)
+
+    def touch(self, shard: ShardId, offset: int, length: int) -> bool:
+        """Whether bytes of a shard are here; if so, that counts as a use of the file."""
+        if not self.has(shard, offset, length):
+            return False
+        self._clock += 1
+        self._used[shard] = self._clock
+        return True
+
+    def write(self, shard: ShardId, offset: int, data: bytes | memoryview) -> None:
+        """Keep bytes of a shard that were fetched. Raises NoSpace."""
+        try:
+            at = 0
+            while at < len(data):
+                at += os.pwrite(self._fd(shard, create=True), data[at:], offset + at)
+        except OSError as error:
+            kind = NoSpace if error.errno == NoSpace.errno else StorefsError
+            raise kind(f"cannot write {self.path(shard)}: {error.strerror}") from error
+        self.note(shard, offset, offset + len(data))
+
+    def note(self, shard: ShardId, start: int, end: int) -> None:
+        """Record that bytes of a shard are in its file."""
+        parts = self._parts.get(shard) or SpanSet()
+        before = parts.total
+        parts.add(start, end)
+        self.bytes += parts.total - before
+        self._parts[shard] = parts
+        self._clock += 1
+        self._used[shard] = self._clock
+        value = b"".join(_SPAN.pack(span.start, span.end) for span in parts)
+        self._vault.put_many([(_PREFIX + shard, value)])
+
+    def extend(self, shard: ShardId, end: int) -> None:
+        """Count the bytes of a shard that is being written here, without a record (``note`` comes with its seal)."""
+        parts = self._parts.setdefault(shard, SpanSet())
+        before = parts.total
+        parts.add(0, end)
+        self.bytes += parts.total - before
+
+    def remove(self, shard: ShardId) -> None:
+        """Drop a shard's file."""
+        fd = self._fds.pop(shard, None)
+        if fd is not None:
+            os.close(fd)
+        parts = self._parts.pop(shard, None)
+        self.bytes -= parts.total if parts is not None else 0
+        self._used.pop(shard, None)
+        self._vault.delete_many([_PREFIX + shard])
+        self.path(shard).unlink(missing_ok=True)
+
+    def size(self, shard: ShardId) -> int:
+        """How many bytes of a shard are here."""
+        parts = self._parts.get(shard)
+        return parts.total if parts is not None else 0
+
+    def least_used(self) -> list[tuple[ShardId, int]]:
+        """Return (shard, bytes here), the longest unused first."""
+        order = sorted(self._parts, key=lambda shard: self._used.get(shard, 0))
+        return [(shard, self._parts[shard].total) for shard in order]
+
+    def strays(self) -> list[Path]:
+        """Return files in the folder that no record names."""
+        known = {self.path(shard).name for shard in self._parts}
+        return [path for path in self._folder.iterdir() if path.name not in known]
+
+    def close(self) -> None:
+        """Close the files."""
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()
+
+    def _set(self, shard: ShardId, parts: SpanSet) -> None:
+        self._parts[shard] = parts
+        self.bytes += parts.total
+
+    def _fd(self, shard: ShardId, *, create: bool = False) -> int:
+        fd = self._fds.get(shard)
+        if fd is not None:
+            self._fds.move_to_end(shard)
+            return fd
+        fd = os.open(self.path(shard), os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+        self._fds[shard] = fd
+        if len(self._fds) > _FDS_MAX:
+            os.close(self._fds.popitem(last=False)[1])
+        return fd

@@ -1,0 +1,245 @@
+"""Committing: shards to the store first, then the changeset that names them, as the journal's next number.
+
+The put of that number is conditional; it is the only lock there is. What is to be put is written down before the first
+try and put unchanged until the number is taken, by us or by somebody else: a try whose answer was lost may have won.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import trio
+
+from storefs.cache.shards import ShardFiles
+from storefs.core import commitheader, keys
+from storefs.core.backoff import Backoff
+from storefs.core.commitheader import CommitHeader
+from storefs.engine.cut import Cutter
+from storefs.engine.journal import Journal
+from storefs.engine.limits import Limits
+from storefs.engine.shardlog import ShardLog
+from storefs.engine.wakeup import Wakeup
+from storefs.errors import LostRace, NotCommitted, PreconditionFailed, StorefsError
+from storefs.ports import Chance, Clock, ObjectStore, Offload
+from storefs.shard import codec
+from storefs.tree import pending, schema
+from storefs.tree.local import Intent, Position
+from storefs.tree.shards import LocalShard, ShardState
+from storefs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+_RETRY = Backoff(first_s=0.5, most_s=15.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who commits: the mount's number and the nonce of its present start."""
+
+    node: int
+    boot: bytes
+
+
+class Committer:
+    """Puts what is pending into the store."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        cutter: Cutter,
+        shards: ShardLog,
+        files: ShardFiles,
+        store: ObjectStore,
+        journal: Journal,
+        offload: Offload,
+        clock: Clock,
+        chance: Chance,
+        limits: Limits,
+        writer: Writer,
+        wake: Wakeup,
+        lost: LostRace | None = None,
+    ) -> None:
+        self._tree = tree
+        self._cutter = cutter
+        self._shards = shards
+        self._files = files
+        self._store = store
+        self._journal = journal
+        self._offload = offload
+        self._clock = clock
+        self._chance = chance
+        self._limits = limits
+        self._writer = writer
+        self.lock = trio.Lock()
+        """Held while a commit is under way."""
+        self._wake = wake
+        self._progress = trio.Event()
+        self.last_commit_ns = 0
+        """When this mount last committed, ns since 1970; 0 if it has not yet."""
+        self.trouble: StorefsError | None = None
+        """Why the latest try failed; None after one that did not."""
+        self.lost = lost
+        """Set when another mount committed first: this one commits no more."""
+
+    @property
+    def committed(self) -> int:
+        """The id of the latest change up to which all are in the store."""
+        first = self._tree.pending.first()
+        return first - 1 if first else self._tree.pending.last
+
+    def wake(self) -> None:
+        """Ask for a commit soon, before the interval is over."""
+        self._wake.ring()
+
+    async def run(self) -> None:
+        """Commit each interval, and when asked, for as long as the mount lives."""
+        failed = 0
+        while True:
+            if failed:
+                await trio.sleep(_RETRY.wait_s(failed, self._chance.uniform(0, 1)))
+            else:
+                await self._wake.wait(self._limits.commit_interval_s)
+            try:
+                await self.commit()
+                failed = 0
+            except StorefsError:
+                failed += 1
+
+    async def sync(self, deadline_s: float | None = None) -> None:
+        """Return when everything acknowledged before this call is in the store.
+
+        Raises NotCommitted when the deadline (``store_deadline_s`` if None) passes first, and at once what cannot
+        get better: LostRace, NoSpace, StoreRefused, ...
+        """
+        deadline_s = self._limits.store_deadline_s if deadline_s is None else deadline_s
+        with trio.move_on_after(deadline_s):
+            await self._cutter.drain()
+            goal = self._tree.pending.last
+            while self.committed < goal:
+                progress = self._progress
+                self._wake.ring()
+                await progress.wait()
+                if self.committed < goal and self.trouble is not None and not self.trouble.retryable:
+                    raise self.trouble
+            return
+        reason = f": {self.trouble}" if self.trouble else ""
+        raise NotCommitted(f"not in the store within {deadline_s:g} s{reason}")
+
+    async def commit(self) -> None:
+        """Commit everything that is pending now. Raises what went wrong; nothing is lost by that."""
+        async with self.lock:
+            try:
+                await self._commit()
+                self.trouble = None
+            except StorefsError as error:
+                if self.trouble is None or str(self.trouble) != str(error):
+                    log.error("cannot commit: %s", error)
+                self.trouble = error
+                raise
+            finally:
+                self._progress.set()
+                self._progress = trio.Event()
+
+    async def _commit(self) -> None:
+        if self.lost is not None:
+            raise self.lost
+        if (intent := self._tree.local.intent) is not None:
+            await self._put(intent)
+        if not self._tree.pending.count:
+            return
+        await self._shards.seal()
+        high = self._tree.pending.last
+        await self._upload()
+        while (low := self._tree.pending.first()) and low <= high:
+            upto = self._tree.pending.slice_end(low, self._seal_before(high), self._limits.commit_rows)
+            intent = await self._intend(low, upto)
+            if intent is None:
+                self._confirm(upto, None)
+            else:
+                await self._put(intent)
+
+    def _seal_before(self, high: int) -> int:
+        """Return where the next commit ends at the latest: with the oldest shard, so that one carries about one."""
+        seals = [shard.seal for shard in self._tree.shards.dirty() if shard.seal]
+        return min([*seals, high])
+
+    async def _upload(self) -> None:
+        """Put the sealed shards that the store does not have; a few at a time."""
+        requests = trio.Semaphore(max(1, self._limits.parallel // 2))
+        failures: list[StorefsError] = []
+
+        async def upload(shard: LocalShard) -> None:
+            try:
+                async with requests:
+                    await self._store.put(keys.shard(shard.shard, shard.day), self._files.path(shard.shard))
+                self._tree.shards.set_uploaded(shard.shard)
+            except StorefsError as error:
+                failures.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for shard in self._tree.shards.dirty():
+                if shard.state is ShardState.SEALED:
+                    nursery.start_soon(upload, shard)
+        if failures:
+            raise failures[0]
+
+    async def _intend(self, low: int, high: int) -> Intent | None:
+        """Write down the commit of ``low`` to ``high``; None when these changes cancel out."""
+        at = self._tree.local.position
+        changesets = self._tree.pending.read(low, high)
+        changes, body = await self._offload.run(_merge_and_compress, changesets)
+        if not changes:
+            return None
+        header = CommitHeader(
+            schema=schema.SCHEMA_VERSION,
+            seq=at.seq + 1,
+            node=self._writer.node,
+            boot=self._writer.boot,
+            nonce=self._chance.token(16),
+            low=low,
+            high=high,
+            time_ns=self._clock.now_ns(),
+            fingerprint=schema.fingerprint(),
+            previous=at.nonce,
+            chain=commitheader.link(at.chain, changes),
+            plain=len(changes),
+            stored=len(body),
+        )
+        intent = Intent(header.seq, header.nonce, low, high, commitheader.pack(header, body))
+        with self._tree.database.transaction():
+            self._tree.local.intent = intent
+        return intent
+
+    async def _put(self, intent: Intent) -> None:
+        try:
+            await self._store.put_if_absent(keys.journal(intent.seq), intent.object)
+        except PreconditionFailed:
+            taken = await self._journal.get(intent.seq)
+            if taken is None or taken.header.nonce != intent.nonce:
+                self.lost = LostRace(
+                    f"another mount made commit {intent.seq} first; this mount is read-only now and keeps"
+                    f" {self._tree.pending.count} changes in its cache directory"
+                )
+                raise self.lost from None
+        header, _ = commitheader.parse(intent.object, intent.seq)
+        self._confirm(intent.high, Position(header.seq, header.nonce, header.chain), len(intent.object))
+        self.last_commit_ns = self._clock.now_ns()
+        log.debug("commit %d holds changes %d to %d", intent.seq, intent.low, intent.high)
+
+    def _confirm(self, high: int, position: Position | None, stored: int = 0) -> None:
+        """Record that the store holds the changes up to ``high``: they are no longer pending."""
+        tree = self._tree
+        with tree.database.transaction():
+            tree.pending.drop(high)
+            tree.shards.commit(high)
+            tree.local.intent = None
+            if position is not None:
+                tree.local.position = position
+                size = tree.local.get("journal_bytes")
+                tree.local.set("journal_bytes", (size if isinstance(size, int) else 0) + stored)
+        self._progress.set()
+        self._progress = trio.Event()
+
+
+def _merge_and_compress(changesets: list[bytes]) -> tuple[bytes, bytes]:
+    changes = pending.merge(changesets)
+    return changes, codec.compress(changes)

@@ -1,0 +1,207 @@
+"""The engine of one mount: its parts put together, its background tasks, its beginning and end."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+from storefs.cache.chunks import ChunkCache, DecodedChunks
+from storefs.cache.home import CacheHome
+from storefs.cache.shards import ShardFiles
+from storefs.cache.staging import Staging
+from storefs.core.chunking import Chunker
+from storefs.core.storeinfo import StoreInfo
+from storefs.engine import node
+from storefs.engine.commit import Committer, Writer
+from storefs.engine.cut import Cutter
+from storefs.engine.drafts import Drafts
+from storefs.engine.fetch import Fetcher
+from storefs.engine.follow import Follower
+from storefs.engine.journal import Journal
+from storefs.engine.limits import Limits
+from storefs.engine.pressure import Pressure
+from storefs.engine.read import Reader
+from storefs.engine.recover import Recovered, catch_up, recover
+from storefs.engine.shardlog import ShardLog
+from storefs.engine.snapshots import Snapshots
+from storefs.engine.wakeup import Wakeup
+from storefs.errors import Corrupt, LostRace, ReadOnly
+from storefs.model import ROOT_INO
+from storefs.ports import Chance, Clock, KernelCache, ObjectStore, Offload
+from storefs.tree.local import Numbers
+from storefs.tree.tree import Tree
+from storefs.vault.vault import Vault
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What an engine is given: the ports and facts of the machine it runs on."""
+
+    store: ObjectStore
+    clock: Clock
+    chance: Chance
+    offload: Offload
+    kernel: KernelCache
+    host: str
+    machine_boot: str
+    """Names the present run of the machine: another one means that the power was off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The parts of one mount."""
+
+    world: World
+    info: StoreInfo
+    limits: Limits
+    home: CacheHome
+    tree: Tree
+    staging: Staging
+    cache: ChunkCache
+    drafts: Drafts
+    numbers: Numbers
+    fetcher: Fetcher
+    reader: Reader
+    cutter: Cutter
+    committer: Committer
+    pressure: Pressure
+    follower: Follower
+    snapshots: Snapshots
+    writer: Writer
+    recovered: Recovered
+    ro: bool
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the mount takes no changes: by option, or because another mount won a race."""
+        return self.ro or self.committer.lost is not None
+
+    def require_writable(self) -> None:
+        """Raise why the mount takes no changes, if it does not."""
+        if self.committer.lost is not None:
+            raise self.committer.lost
+        if self.ro:
+            raise ReadOnly("the mount is read-only")
+
+    async def finish(self, deadline_s: float) -> None:
+        """Commit everything, and write a snapshot when one is due. Raises NotCommitted and its kin."""
+        if self.ro:
+            return
+        await self.committer.sync(deadline_s)
+        if self.snapshots.due(self.tree, unmounting=True):
+            await self.snapshots.write(self.tree, self.home.tree)
+        with self.tree.database.transaction():
+            self.tree.local.set("clean", 1)
+
+
+async def _open_tree(home: CacheHome, info: StoreInfo, snapshots: Snapshots) -> Tree:
+    """Open the replica of a cache directory, or make one: from a snapshot, else from nothing."""
+    if not home.tree.exists():
+        restored = await snapshots.restore(home.tree)
+        if restored is not None and restored.store != info.store:
+            home.tree.unlink()
+            raise Corrupt(f"a snapshot belongs to the store {restored.store.hex()}, not to {info.store.hex()}")
+    tree = Tree(home.tree)
+    if tree.inodes.get(ROOT_INO) is None:
+        tree.plant(info.store, info.root_mode, info.root_uid, info.root_gid, info.created_ns)
+    if tree.local.get("store") != info.store:
+        tree.close()
+        raise Corrupt(f"the cache directory {home.path} belongs to another store: remove it, or set another cache_dir")
+    return tree
+
+
+@asynccontextmanager
+async def running(
+    world: World, info: StoreInfo, home: CacheHome, limits: Limits, in_use: Callable[[int], bool], *, ro: bool
+) -> AsyncIterator[Engine]:
+    """Bring a mount's engine up, recovered and at the head of the journal; take it down at the end.
+
+    Taking down commits nothing by itself: ``finish`` does. What is pending then stays in the cache directory.
+    """
+    snapshots = Snapshots(world.store, world.offload, limits)
+    tree = await _open_tree(home, info, snapshots)
+    vault = Vault(home.vault)
+    files = ShardFiles(home.shards, vault)
+    staging = Staging(home.staging)
+    try:
+        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            engine = await _assemble(
+                world, info, home, limits, in_use, ro=ro, nursery=nursery, snapshots=snapshots,
+                tree=tree, vault=vault, files=files, staging=staging,
+            )  # fmt: skip
+            nursery.start_soon(engine.follower.run)
+            nursery.start_soon(engine.pressure.run)
+            if not ro:
+                nursery.start_soon(engine.cutter.run)
+                nursery.start_soon(engine.committer.run)
+                nursery.start_soon(_write_snapshots, engine)
+            yield engine
+            nursery.cancel_scope.cancel()
+    finally:
+        staging.close()
+        files.close()
+        vault.close()
+        tree.close()
+
+
+async def _assemble(
+    world: World,
+    info: StoreInfo,
+    home: CacheHome,
+    limits: Limits,
+    in_use: Callable[[int], bool],
+    *,
+    ro: bool,
+    nursery: trio.Nursery,
+    snapshots: Snapshots,
+    tree: Tree,
+    vault: Vault,
+    files: ShardFiles,
+    staging: Staging,
+) -> Engine:
+    store, clock, chance, offload = world.store, world.clock, world.chance, world.offload
+    journal = Journal(store, offload)
+    lost: LostRace | None = None
+    try:
+        await catch_up(tree, journal)
+    except LostRace as error:
+        lost = error
+    unclean = tree.local.get("clean") == 0
+    power_cut = unclean and tree.local.get("machine_boot") != world.machine_boot
+    writer = Writer(0, bytes(16)) if ro else await node.claim(tree, store, clock, chance, world.host, fresh=power_cut)
+    numbers = Numbers(tree.database, tree.local, writer.node)
+    cache = ChunkCache(vault, files)
+    wake = Wakeup()
+    drafts = Drafts(staging)
+    shards = ShardLog(tree, files, offload, clock, chance, limits, wake)
+    recovered = Recovered(unclean, 0, 0, 0, ())
+    if not ro:
+        recovered = recover(tree, staging, cache, drafts, shards, unclean=unclean, verify=power_cut)
+        with tree.database.transaction():
+            tree.local.set("clean", 0)
+            tree.local.set("machine_boot", world.machine_boot)
+    fetcher = Fetcher(tree, store, cache, DecodedChunks(limits.decoded_bytes), offload, limits, nursery)
+    reader = Reader(tree, drafts, fetcher, cache, limits)
+    cutter = Cutter(tree, drafts, staging, shards, reader, Chunker(info.sizes), numbers, offload, limits)
+    committer = Committer(
+        tree, cutter, shards, files, store, journal, offload, clock, chance, limits, writer, wake, lost
+    )
+    pressure = Pressure(tree, staging, cache, cutter, committer, limits)
+    follower = Follower(tree, drafts, journal, committer, world.kernel, in_use, limits)
+    return Engine(
+        world=world, info=info, limits=limits, home=home, tree=tree, staging=staging, cache=cache, drafts=drafts,
+        numbers=numbers, fetcher=fetcher, reader=reader, cutter=cutter, committer=committer, pressure=pressure,
+        follower=follower, snapshots=snapshots, writer=writer, recovered=recovered, ro=ro,
+    )  # fmt: skip
+
+
+async def _write_snapshots(engine: Engine) -> None:
+    """Write a snapshot whenever enough was committed."""
+    while True:
+        await trio.sleep(engine.limits.commit_interval_s)
+        if engine.snapshots.due(engine.tree, unmounting=False):
+            await engine.snapshots.write(engine.tree, engine.home.tree)

@@ -1,0 +1,89 @@
+"""The journal: reading commits from the store, and fitting them to this replica."""
+
+from dataclasses import dataclass
+
+import trio
+
+from storefs.core import commitheader, keys
+from storefs.core.commitheader import CommitHeader
+from storefs.errors import Corrupt, Diverged, ObjectMissing, UnknownFormat
+from storefs.ports import ObjectStore, Offload
+from storefs.shard import codec
+from storefs.tree import apply, schema
+from storefs.tree.local import Position
+from storefs.tree.tree import Tree
+
+_AHEAD = 16
+"""How many commits are fetched at a time when many are to be caught up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit as the store has it."""
+
+    header: CommitHeader
+    changes: bytes
+
+    @property
+    def position(self) -> Position:
+        """Where a replica stands that has applied it."""
+        return Position(self.header.seq, self.header.nonce, self.header.chain)
+
+
+class Journal:
+    """The ordered commits of a store."""
+
+    def __init__(self, store: ObjectStore, offload: Offload) -> None:
+        self._store = store
+        self._offload = offload
+
+    async def get(self, seq: int) -> Commit | None:
+        """Return commit ``seq``, or None while there is none. Raises Corrupt, UnknownFormat."""
+        try:
+            data = await self._store.get(keys.journal(seq))
+        except ObjectMissing:
+            return None
+        return await self._offload.run(_decode, data, seq)
+
+    async def following(self, seq: int) -> list[Commit]:
+        """Return the commits behind ``seq`` that exist now: a few at a time; empty at the head."""
+        found: list[Commit | None] = [None] * _AHEAD
+
+        async def fetch(index: int) -> None:
+            found[index] = await self.get(seq + 1 + index)
+
+        async with trio.open_nursery() as nursery:
+            for index in range(_AHEAD):
+                nursery.start_soon(fetch, index)
+        commits: list[Commit] = []
+        for commit in found:
+            if commit is None:
+                break
+            commits.append(commit)
+        return commits
+
+
+def _decode(data: bytes, seq: int) -> Commit:
+    header, body = commitheader.parse(data, seq)
+    if header.schema != schema.SCHEMA_VERSION or header.fingerprint != schema.fingerprint():
+        # Applying it anyway would drop what does not fit, without any error.
+        raise UnknownFormat(
+            f"commit {seq} was written with tree schema {header.schema}, this storefs has {schema.SCHEMA_VERSION}:"
+            " update storefs to the version that wrote it"
+        )
+    changes = codec.decompress(body, header.plain)
+    if len(changes) != header.plain:
+        raise Corrupt(f"commit {seq} unpacks to {len(changes)} bytes, not {header.plain}")
+    return Commit(header, changes)
+
+
+def apply_commit(tree: Tree, commit: Commit) -> None:
+    """Apply the next commit to a replica without pending changes: one transaction. Raises Diverged."""
+    at, header = tree.local.position, commit.header
+    if header.seq != at.seq + 1 or header.previous != at.nonce:
+        raise Diverged(f"commit {header.seq} does not follow commit {at.seq} as this replica has it")
+    if header.chain != commitheader.link(at.chain, commit.changes):
+        raise Diverged(f"commit {header.seq} continues another history than the one applied here")
+    with tree.database.transaction():
+        apply.apply(tree.database, commit.changes)
+        tree.local.position = commit.position

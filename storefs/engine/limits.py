@@ -1,0 +1,49 @@
+"""The bounds of the engine: every queue, cache, wait and batch has its number here."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """All defaults in one table; tests set them small.
+
+    Attributes:
+        cache_bytes: disk that the cache may take.
+        dirty_bytes: how much may wait for the store before writes wait too.
+        decoded_bytes: memory for the plain contents of chunks.
+        commit_interval_s: the longest that a change waits for its commit while the store is there.
+        commit_rows: operations in one commit.
+        idle_s: a file that is not written for so long counts as whole.
+        store_deadline_s: how long a call that needs the store waits for it, all tries together.
+        shard_bytes: a shard is sealed from this length on.
+        window_bytes: how much of the staged data is cut into chunks at once (memory).
+        partial_bytes: a file being written is cut as it goes from this much on.
+        fetch_bytes: the longest range of one request.
+        fetch_gap_bytes: neighbours of a shard that lie this close are fetched in one request.
+        alone_bytes: a fetched range up to this length goes to the vault, chunk by chunk; longer ones to shard files.
+        read_ahead_bytes: how far ahead of a sequential reader chunks are fetched.
+        parallel: requests to the store at a time, for reading and for writing each.
+        poll_s: how often the journal is looked at.
+        snapshot_commits, snapshot_bytes: a snapshot is due when the journal grew by so much since the last.
+        snapshot_commits_unmount: the same at a clean unmount.
+    """
+
+    cache_bytes: int = 20 << 30
+    dirty_bytes: int = 10 << 30
+    decoded_bytes: int = 128 << 20
+    commit_interval_s: float = 5.0
+    commit_rows: int = 20_000
+    idle_s: float = 5.0
+    store_deadline_s: float = 60.0
+    shard_bytes: int = 64 << 20
+    window_bytes: int = 32 << 20
+    partial_bytes: int = 16 << 20
+    fetch_bytes: int = 8 << 20
+    fetch_gap_bytes: int = 256 << 10
+    alone_bytes: int = 64 << 10
+    read_ahead_bytes: int = 32 << 20
+    parallel: int = 8
+    poll_s: float = 1.0
+    snapshot_commits: int = 256
+    snapshot_bytes: int = 64 << 20
+    snapshot_commits_unmount: int = 32

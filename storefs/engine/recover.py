@@ -1,0 +1,192 @@
+"""Recovery: a replica brought to where its last process left it, and to where the store is."""
+
+import logging
+from dataclasses import dataclass
+
+from storefs.cache.chunks import ChunkCache
+from storefs.cache.staging import Staging
+from storefs.core.writemap import Piece, WriteMap
+from storefs.engine.drafts import Drafts
+from storefs.engine.journal import Commit, Journal, apply_commit
+from storefs.engine.shardlog import ShardLog
+from storefs.errors import Corrupt, LostRace
+from storefs.model import ChunkPlace, ShardInfo
+from storefs.shard.format import InlineEntry
+from storefs.shard.reader import decode_chunk
+from storefs.shard.writer import ShardWriter
+from storefs.tree import apply
+from storefs.tree.pending import merge
+from storefs.tree.shards import ShardState
+from storefs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a start found of an earlier process.
+
+    Attributes:
+        unclean: whether that process ended without saying so (a crash, a kill, a power cut).
+        staged_files, staged_bytes: writes taken over that were not part of a file's content yet.
+        pending_changes: changes taken over that no commit holds yet.
+        damaged_files: inodes that lost bytes to a power cut before they were synced.
+    """
+
+    unclean: bool
+    staged_files: int
+    staged_bytes: int
+    pending_changes: int
+    damaged_files: tuple[int, ...]
+
+
+async def catch_up(tree: Tree, journal: Journal) -> int:
+    """Apply what was committed since this replica was last in use; return how many commits that were.
+
+    A commit that this replica was putting when it stopped is recognized by its nonce: its changes are no longer
+    pending then. Raises LostRace when somebody else's commit stands where pending changes would have to go.
+    """
+    applied = 0
+    while True:
+        commits = await journal.following(tree.local.position.seq)
+        for commit in commits:
+            if _is_own(tree, commit):
+                _confirm_own(tree, commit)
+            elif tree.pending.count:
+                raise LostRace(
+                    f"another mount made commit {commit.header.seq} while {tree.pending.count} changes of this cache"
+                    " were not committed; they are kept, and this mount is read-only"
+                )
+            else:
+                apply_commit(tree, commit)
+            applied += 1
+        if not commits:
+            return applied
+
+
+def _is_own(tree: Tree, commit: Commit) -> bool:
+    """Whether this replica made a commit: by its nonce, or (when a power cut took the note of it) by its writer."""
+    intent = tree.local.intent
+    if intent is not None and commit.header.nonce == intent.nonce:
+        return True
+    return commit.header.node == tree.local.get("node") and commit.header.boot == tree.local.get("boot")
+
+
+def _confirm_own(tree: Tree, commit: Commit) -> None:
+    """Record that an own commit is in the store; its changes are here already."""
+    if tree.pending.last < commit.header.high:
+        # A power cut took some of them from this disk: what is left of them makes way for the commit as it is.
+        undo = apply.invert(merge(tree.pending.read(0, commit.header.high)))
+        with tree.database.transaction():
+            if undo:
+                apply.apply(tree.database, undo)
+            tree.pending.drop(commit.header.high)
+            tree.shards.commit(commit.header.high)
+            tree.local.intent = None
+        apply_commit(tree, commit)
+        return
+    with tree.database.transaction():
+        tree.pending.drop(commit.header.high)
+        tree.shards.commit(commit.header.high)
+        tree.local.intent = None
+        tree.local.position = commit.position
+
+
+def recover(
+    tree: Tree, staging: Staging, cache: ChunkCache, drafts: Drafts, shards: ShardLog, *, unclean: bool, verify: bool
+) -> Recovered:
+    """Take over what the last process acknowledged. ``verify`` re-reads all that is not in the store yet.
+
+    That is due after a power cut: then SQLite's word about a file may be younger than the file.
+    """
+    for ino in tree.local.orphans():
+        with tree.database.transaction():
+            tree.inodes.remove(ino)
+            tree.local.remove_orphan(ino)
+    damaged = _check_shards(tree, cache) if verify else ()
+    _seal_open(tree, cache, shards)
+    known = {cache.files.path(shard.shard) for shard in tree.shards.dirty()}
+    for path in cache.files.strays():
+        if path not in known:
+            path.unlink()
+    files, staged = _replay(tree, staging, drafts)
+    report = Recovered(unclean, files, staged, tree.pending.count, damaged)
+    if unclean:
+        log.warning(
+            "the last mount of this cache was cut off: took over %d bytes of %d files and %d changes",
+            staged,
+            files,
+            report.pending_changes,
+        )
+    return report
+
+
+def _seal_open(tree: Tree, cache: ChunkCache, shards: ShardLog) -> None:
+    """Complete the shards that were being written, with the chunks that the tree knows of."""
+    for shard in tree.shards.dirty():
+        path = cache.files.path(shard.shard)
+        places = tree.chunks.in_shard(shard.shard)
+        if shard.state is not ShardState.OPEN:
+            cache.files.note(shard.shard, 0, path.stat().st_size if path.exists() else 0)
+        elif not places:
+            path.unlink(missing_ok=True)
+            with tree.pending.recorded():
+                tree.database.run("DELETE FROM shard WHERE id = ?", (shard.shard,))
+                tree.database.run("DELETE FROM local_shard WHERE id = ?", (shard.shard,))
+        else:
+            end = max(place.offset + place.stored for place in places)
+            entries = [
+                InlineEntry(place.chunk.hex(), place.offset, place.stored, place.codec, place.size) for place in places
+            ]
+            writer = ShardWriter.resume(path, entries, end)
+            cache.files.extend(shard.shard, end)
+            shards.adopt(ShardInfo(shard.shard, shard.day, 0), writer)
+
+
+def _replay(tree: Tree, staging: Staging, drafts: Drafts) -> tuple[int, int]:
+    """Make drafts again of the staged writes that are not part of their files yet."""
+    absorbed = tree.shards.absorbed()
+    files: set[int] = set()
+    staged = 0
+    for record in staging.records():
+        if tree.dentries.name_of(record.ino) is None:
+            continue
+        left = WriteMap()
+        left.put(record.offset, record.length, record.position)
+        for settled in absorbed.get(record.ino, ()):
+            if record.position < settled.position:
+                left.clear(settled.start, settled.end)
+        for piece in left.pieces:
+            drafts.replay(record.ino, Piece(piece.offset, piece.length, piece.position), record.time_ns)
+            files.add(record.ino)
+            staged += piece.length
+    if staging.end == 0:  # a new log: its positions start again, old notes would hide its records
+        tree.shards.forget_absorbed(1 << 62)
+    return len(files), staged
+
+
+def _check_shards(tree: Tree, cache: ChunkCache) -> tuple[int, ...]:
+    """Check every chunk that only this disk has; what a power cut took becomes a hole, and its file is named."""
+    damaged: set[int] = set()
+    for shard in tree.shards.dirty():
+        for place in tree.chunks.in_shard(shard.shard):
+            if _is_whole(cache, place):
+                continue
+            rows = tree.database.rows('SELECT ino, "offset", length FROM extent WHERE chunk = ?', (place.chunk,))
+            with tree.pending.recorded():
+                for ino, offset, length in rows:
+                    log.error("inode %s lost the bytes %s to %s in a power cut", ino, offset, offset + length)  # type: ignore[operator]
+                    tree.extents.clear(ino, offset, offset + length)  # type: ignore[arg-type, operator]
+                    damaged.add(ino)  # type: ignore[arg-type]
+                tree.database.run("DELETE FROM chunk WHERE id = ?", (place.chunk,))
+    return tuple(sorted(damaged))
+
+
+def _is_whole(cache: ChunkCache, place: ChunkPlace) -> bool:
+    try:
+        with cache.files.path(place.shard).open("rb") as file:
+            file.seek(place.offset)
+            decode_chunk(file.read(place.stored), place)
+    except (Corrupt, OSError):
+        return False
+    return True

@@ -1,0 +1,86 @@
+"""Snapshots in the store: written now and then, so that a new mount need not read the whole journal."""
+
+import logging
+from pathlib import Path
+
+from storefs.core import keys
+from storefs.engine.limits import Limits
+from storefs.errors import Corrupt, ObjectMissing, StorefsError
+from storefs.ports import ObjectStore, Offload
+from storefs.shard import codec
+from storefs.tree import snapshot
+from storefs.tree.snapshot import SnapshotInfo
+from storefs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+_BYTES_MAX = 1 << 40
+
+
+class Snapshots:
+    """The snapshots of a store."""
+
+    def __init__(self, store: ObjectStore, offload: Offload, limits: Limits) -> None:
+        self._store = store
+        self._offload = offload
+        self._limits = limits
+
+    async def newest(self) -> list[int]:
+        """Return the commit numbers that have a snapshot, newest first."""
+        found: list[int] = []
+        after = ""
+        while page := await self._store.list_after(keys.SNAPSHOTS, after):
+            for info in page:
+                try:
+                    found.append(keys.snapshot_seq(info.key))
+                except ValueError:
+                    log.warning("ignoring the foreign object %s", info.key)
+            after = page[-1].key
+        return sorted(found, reverse=True)
+
+    async def restore(self, path: Path) -> SnapshotInfo | None:
+        """Make the replica ``path`` from the newest snapshot that is whole; None when there is none.
+
+        A damaged one is passed over, loudly: the one before it and more of the journal give the same tree.
+        """
+        packed, plain = path.with_suffix(".zst"), path.with_suffix(".part")
+        for seq in await self.newest():
+            try:
+                packed.write_bytes(await self._store.get(keys.snapshot(seq)))
+                await self._offload.run(codec.decompress_file, packed, plain, _BYTES_MAX)
+                info = await self._offload.run(snapshot.adopt, plain)
+            except (ObjectMissing, Corrupt) as error:
+                log.error("snapshot %d is passed over: %s", seq, error)
+                continue
+            finally:
+                packed.unlink(missing_ok=True)
+            plain.rename(path)
+            return info
+        return None
+
+    def due(self, tree: Tree, *, unmounting: bool) -> bool:
+        """Whether enough was committed since the last snapshot that this mount knows of."""
+        last = tree.local.get("snapshot")
+        commits = tree.local.position.seq - (last if isinstance(last, int) else 0)
+        size = tree.local.get("journal_bytes")
+        enough = self._limits.snapshot_commits_unmount if unmounting else self._limits.snapshot_commits
+        return commits >= enough or (isinstance(size, int) and size >= self._limits.snapshot_bytes)
+
+    async def write(self, tree: Tree, replica: Path) -> None:
+        """Put a snapshot of the tree at the replica's position. Failing is no loss: the journal has it all."""
+        plain, packed = replica.with_suffix(".snapshot"), replica.with_suffix(".snapshot.zst")
+        try:
+            plain.unlink(missing_ok=True)
+            info = await self._offload.run(snapshot.write, replica, plain)
+            await self._offload.run(codec.compress_file, plain, packed, 3)
+            seq = info.position.seq
+            await self._store.put(keys.snapshot(seq), packed)
+            with tree.database.transaction():
+                tree.local.set("snapshot", seq)
+                tree.local.set("journal_bytes", 0)
+            log.info("wrote the snapshot of commit %d", seq)
+        except (StorefsError, OSError) as error:
+            log.warning("no snapshot was written: %s", error)
+        finally:
+            plain.unlink(missing_ok=True)
+            packed.unlink(missing_ok=True)

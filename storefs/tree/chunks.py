@@ -1,0 +1,48 @@
+"""The chunk index and the shards: where in the store a chunk's payload lies."""
+
+from storefs.model import ChunkId, ChunkPlace, Codec, ShardId, ShardInfo
+from storefs.tree.database import Database
+
+_COLUMNS = 'id, shard, "offset", stored, codec, size'
+
+
+class Chunks:
+    """The tables ``chunk`` and ``shard``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def place(self, chunk: ChunkId) -> ChunkPlace | None:
+        """Return where a chunk lies, or None."""
+        row = self._database.row(f"SELECT {_COLUMNS} FROM chunk WHERE id = ?", (chunk,))
+        return _place(row) if row else None
+
+    def in_shard(self, shard: ShardId) -> list[ChunkPlace]:
+        """Return the chunks of a shard in the order of their payloads."""
+        rows = self._database.rows(f'SELECT {_COLUMNS} FROM chunk WHERE shard = ? ORDER BY "offset"', (shard,))
+        return [_place(row) for row in rows]
+
+    def insert(self, place: ChunkPlace) -> None:
+        """Add a chunk that is not indexed yet."""
+        self._database.run(
+            "INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?)",
+            (place.chunk, place.shard, place.offset, place.stored, int(place.codec), place.size),
+        )
+
+    def shard(self, shard: ShardId) -> ShardInfo | None:
+        """Return what is known of a shard, or None."""
+        row = self._database.row("SELECT id, day, size FROM shard WHERE id = ?", (shard,))
+        return ShardInfo(*row) if row else None  # type: ignore[arg-type]
+
+    def insert_shard(self, info: ShardInfo) -> None:
+        """Add a shard."""
+        self._database.run("INSERT INTO shard VALUES (?, ?, ?)", (info.shard, info.day, info.size))
+
+    def set_shard_size(self, shard: ShardId, size: int) -> None:
+        """Record the length of a shard that was sealed."""
+        self._database.run("UPDATE shard SET size = ? WHERE id = ?", (size, shard))
+
+
+def _place(row: tuple[object, ...]) -> ChunkPlace:
+    chunk, shard, offset, stored, codec, size = row
+    return ChunkPlace(chunk, shard, offset, stored, Codec(codec), size)  # type: ignore[arg-type]

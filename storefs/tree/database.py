@@ -1,0 +1,86 @@
+"""One SQLite file with exactly one writing connection, and the transactions on it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from storefs.errors import Corrupt, NoSpace
+from storefs.tree import schema
+
+Bindings = tuple[int | bytes | str, ...]
+
+_PRAGMAS = (
+    "PRAGMA page_size = 16384",
+    "PRAGMA journal_mode = WAL",
+    # A committed transaction survives the death of the process at once, and that of the machine after the next
+    # checkpoint: durability against power loss is the store's business (fsync puts a commit there).
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA cache_size = -65536",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA busy_timeout = 10000",
+)
+
+
+class Database:
+    """The writing connection. All calls are synchronous: code between two awaits is one step for everyone else."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``, or make it with the tables of an empty tree. Raises Corrupt for a damaged file."""
+        self.path = path
+        try:
+            self.connection = apsw.Connection(str(path))
+            for pragma in _PRAGMAS:
+                self.connection.execute(pragma).fetchall()
+            if not self.value("SELECT count(*) FROM sqlite_schema WHERE name = 'inode'"):
+                with self.transaction():
+                    self.connection.execute(schema.REPLICATED_SQL).fetchall()
+            with self.transaction():
+                self.connection.execute(schema.LOCAL_SQL).fetchall()
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            raise Corrupt(f"{path} is not a readable SQLite file: {error}") from error
+        self.on_rollback: list[Callable[[], None]] = []
+
+    def close(self) -> None:
+        """Checkpoint and close the file."""
+        self.connection.close()
+
+    def row(self, sql: str, bindings: Bindings = ()) -> tuple[apsw.SQLiteValue, ...] | None:
+        """Return the first row, or None."""
+        return self.connection.execute(sql, bindings).fetchone()
+
+    def rows(self, sql: str, bindings: Bindings = ()) -> list[tuple[apsw.SQLiteValue, ...]]:
+        """Return all rows."""
+        return self.connection.execute(sql, bindings).fetchall()
+
+    def value(self, sql: str, bindings: Bindings = ()) -> int:
+        """Return the first row's first column, a number (0 for no row and for NULL)."""
+        row = self.connection.execute(sql, bindings).fetchone()
+        return int(row[0]) if row is not None and row[0] is not None else 0
+
+    def run(self, sql: str, bindings: Bindings = ()) -> None:
+        """Run one statement that returns nothing."""
+        self.connection.execute(sql, bindings)
+
+    def changed(self, sql: str, bindings: Bindings = ()) -> int:
+        """Run one statement; return how many rows it changed."""
+        self.connection.execute(sql, bindings)
+        return self.connection.changes()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside happens, or nothing. Transactions do not nest. Raises NoSpace when the disk is full."""
+        # Not apsw's own context manager: that one holds the GIL while COMMIT writes.
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException as error:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            for undo in self.on_rollback:
+                undo()
+            if isinstance(error, apsw.FullError | apsw.IOError):
+                raise NoSpace(f"cannot write {self.path}: {error}") from error
+            raise

@@ -1,0 +1,77 @@
+"""Dentries: names in directories, and where they lead."""
+
+import stat
+from collections.abc import Iterator
+
+from storefs.model import Dentry, Inode
+from storefs.tree import inodes, schema
+from storefs.tree.database import Database
+
+_PAGE = f"""SELECT d.name, d.ino, d.cookie, {inodes.COLUMNS}
+    FROM dentry AS d JOIN inode AS i ON i.ino = d.ino
+    WHERE d.parent = ? AND d.cookie > ? ORDER BY d.cookie LIMIT ?"""
+
+_LOOKUP = f"""SELECT {inodes.COLUMNS} FROM dentry AS d JOIN inode AS i ON i.ino = d.ino
+    WHERE d.parent = ? AND d.name = ?"""
+
+
+class Dentries:
+    """The table ``dentry``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def lookup(self, parent: int, name: bytes) -> Inode | None:
+        """Return the inode that ``name`` in ``parent`` leads to, or None."""
+        row = self._database.row(_LOOKUP, (parent, name))
+        return Inode(*row) if row else None  # type: ignore[arg-type]
+
+    def page(self, parent: int, after: int, limit: int) -> list[tuple[Dentry, Inode]]:
+        """Return up to ``limit`` entries whose cookies follow ``after``, in cookie order.
+
+        A cookie belongs to one entry for as long as that exists, so what comes and goes meanwhile neither hides
+        nor repeats the others.
+        """
+        rows = self._database.rows(_PAGE, (parent, after, limit))
+        return [(Dentry(*row[:3]), Inode(*row[3:])) for row in rows]  # type: ignore[arg-type]
+
+    def insert(self, parent: int, name: bytes, ino: int, cookie: int, mode: int) -> None:
+        """Add a name. It must not exist yet."""
+        self._database.run("INSERT INTO dentry VALUES (?, ?, ?, ?, ?)", (parent, name, ino, cookie, _kind(mode)))
+
+    def remove(self, parent: int, name: bytes) -> None:
+        """Remove a name that exists."""
+        changed = self._database.changed("DELETE FROM dentry WHERE parent = ? AND name = ?", (parent, name))
+        assert changed == 1, (parent, name)
+
+    def retarget(self, parent: int, name: bytes, ino: int, mode: int) -> None:
+        """Let a name that exists lead to another inode, at the same place of the listing."""
+        changed = self._database.changed(
+            "UPDATE dentry SET ino = ?, kind = ? WHERE parent = ? AND name = ?", (ino, _kind(mode), parent, name)
+        )
+        assert changed == 1, (parent, name)
+
+    def is_empty(self, parent: int) -> bool:
+        """Whether a directory has no entries."""
+        return self._database.row("SELECT 1 FROM dentry WHERE parent = ? LIMIT 1", (parent,)) is None
+
+    def name_of(self, ino: int) -> tuple[int, bytes] | None:
+        """Return (parent, name) of one of the names that lead to ``ino``, or None."""
+        row = self._database.row("SELECT parent, name FROM dentry WHERE ino = ? LIMIT 1", (ino,))
+        return (int(row[0]), bytes(row[1])) if row else None  # type: ignore[arg-type]
+
+    def ancestors(self, directory: int) -> Iterator[int]:
+        """Yield ``directory``, its parent, and so on up to the root."""
+        at = directory
+        while True:
+            yield at
+            up = self._database.row(
+                f"SELECT parent FROM dentry WHERE ino = ? AND kind = {schema.DIRECTORY_KIND}", (at,)
+            )
+            if up is None:
+                return
+            at = int(up[0])  # type: ignore[arg-type]
+
+
+def _kind(mode: int) -> int:
+    return stat.S_IFMT(mode) >> 12

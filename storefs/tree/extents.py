@@ -1,0 +1,66 @@
+"""Extents: which bytes of a file come from which chunk."""
+
+from storefs.model import Extent
+from storefs.tree.database import Database
+
+_COLUMNS = '"offset", length, chunk, skip'
+
+
+class Extents:
+    """The table ``extent``. Extents of a file never overlap; what none covers is a hole and reads as zeros."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def overlapping(self, ino: int, start: int, end: int) -> list[Extent]:
+        """Return the extents with a byte in ``start`` to ``end``, whole, in order."""
+        # The one that reaches into the range from before is found apart: a range scan over all earlier ones is not.
+        rows = self._database.rows(
+            f"""SELECT {_COLUMNS} FROM extent WHERE ino = ?1 AND "offset" >= coalesce(
+                    (SELECT max("offset") FROM extent WHERE ino = ?1 AND "offset" <= ?2), ?2)
+                AND "offset" < ?3 ORDER BY "offset" """,
+            (ino, start, end),
+        )
+        found = [Extent(*row) for row in rows]  # type: ignore[arg-type]
+        return found[1:] if found and found[0].end <= start else found
+
+    def before(self, ino: int, offset: int) -> Extent | None:
+        """Return the extent that ends exactly at ``offset``, or None."""
+        row = self._database.row(
+            f'SELECT {_COLUMNS} FROM extent WHERE ino = ? AND "offset" < ? ORDER BY "offset" DESC LIMIT 1',
+            (ino, offset),
+        )
+        extent = Extent(*row) if row else None  # type: ignore[arg-type]
+        return extent if extent is not None and extent.end == offset else None
+
+    def count(self, ino: int, limit: int) -> int:
+        """Return how many extents a file has, counting no further than ``limit``."""
+        return self._database.value("SELECT count(*) FROM (SELECT 1 FROM extent WHERE ino = ? LIMIT ?)", (ino, limit))
+
+    def allocated(self, ino: int) -> int:
+        """Return how many bytes of a file are not holes."""
+        return self._database.value("SELECT sum(length) FROM extent WHERE ino = ?", (ino,))
+
+    def all(self, ino: int) -> list[Extent]:
+        """Return all extents of a file, in order."""
+        rows = self._database.rows(f'SELECT {_COLUMNS} FROM extent WHERE ino = ? ORDER BY "offset"', (ino,))
+        return [Extent(*row) for row in rows]  # type: ignore[arg-type]
+
+    def clear(self, ino: int, start: int, end: int) -> None:
+        """Make ``start`` to ``end`` a hole: extents inside go, those that reach over its edges are cut."""
+        for old in self.overlapping(ino, start, end):
+            if old.offset >= start:
+                self._database.run('DELETE FROM extent WHERE ino = ? AND "offset" = ?', (ino, old.offset))
+            else:
+                self._database.run(
+                    'UPDATE extent SET length = ? WHERE ino = ? AND "offset" = ?', (start - old.offset, ino, old.offset)
+                )
+            if old.end > end:
+                self.insert(ino, Extent(end, old.end - end, old.chunk, old.skip + end - old.offset))
+
+    def insert(self, ino: int, extent: Extent) -> None:
+        """Add an extent where there is a hole."""
+        assert extent.length > 0
+        self._database.run(
+            "INSERT INTO extent VALUES (?, ?, ?, ?, ?)", (ino, extent.offset, extent.length, extent.chunk, extent.skip)
+        )

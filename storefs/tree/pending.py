@@ -1,0 +1,131 @@
+"""Pending changes: every operation's changeset, stored beside the operation in one transaction.
+
+A session lives in memory; what it recorded would die with the process. So each operation runs as one transaction that
+also inserts the operation's own changeset into the local table ``pending``. A commit takes a closed range of these ids.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from storefs.tree import schema
+from storefs.tree.database import Database
+
+_REPLICATED = frozenset(schema.REPLICATED)
+
+
+def is_replicated(table: str) -> bool:
+    """Whether changes of ``table`` are recorded and applied."""
+    return table in _REPLICATED
+
+
+class Pending:
+    """The table ``pending`` and the recording of changes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        sequence = database.value("SELECT seq FROM sqlite_sequence WHERE name = 'pending'")
+        self.last = sequence
+        """The id of the latest change of this replica, committed or not; 0 before the first."""
+        self.bytes, self.count = self._measure()
+        database.on_rollback.append(self._remeasure)
+
+    def _measure(self) -> tuple[int, int]:
+        row = self._database.row("SELECT coalesce(sum(length(changeset)), 0), count(*) FROM pending")
+        assert row is not None
+        return int(row[0]), int(row[1])  # type: ignore[arg-type]
+
+    def _remeasure(self) -> None:
+        self.last = self._database.value("SELECT seq FROM sqlite_sequence WHERE name = 'pending'")
+        self.bytes, self.count = self._measure()
+
+    @contextmanager
+    def recorded(self, afterwards: Callable[[], None] | None = None) -> Iterator[None]:
+        """One operation on the tree: it and the record of it happen together, or not at all.
+
+        ``afterwards`` runs in the same transaction, unrecorded.
+        """
+        with self._database.transaction():
+            session = apsw.Session(self._database.connection, "main")
+            try:
+                session.table_filter(is_replicated)
+                session.attach()
+                yield
+                changes = session.changeset()
+            finally:
+                session.close()
+            if afterwards is not None:
+                afterwards()
+            if changes:
+                self._database.run("INSERT INTO pending (changeset) VALUES (?)", (changes,))
+                self.last = self._database.connection.last_insert_rowid()
+                self.bytes += len(changes)
+                self.count += 1
+
+    def slice_end(self, low: int, high: int, rows: int) -> int:
+        """Return the id that ends a cut of at most ``rows`` operations out of ``low`` to ``high``."""
+        return self._database.value(
+            "SELECT max(id) FROM (SELECT id FROM pending WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?)",
+            (low, high, rows),
+        )
+
+    def read(self, low: int, high: int) -> list[bytes]:
+        """Return the changesets of a closed range of ids, in order."""
+        found = self._database.rows("SELECT changeset FROM pending WHERE id BETWEEN ? AND ? ORDER BY id", (low, high))
+        return [bytes(row[0]) for row in found]  # type: ignore[arg-type]
+
+    def first(self) -> int:
+        """Return the lowest id that is pending, or 0."""
+        return self._database.value("SELECT min(id) FROM pending")
+
+    def drop(self, high: int) -> None:
+        """Forget the changes up to ``high``: a commit holds them. Belongs into the transaction that records so."""
+        self._database.run("DELETE FROM pending WHERE id <= ?", (high,))
+        self.bytes, self.count = self._measure()
+
+
+def merge(changesets: list[bytes]) -> bytes:
+    """Return the net change of several changesets as one; empty when they cancel out. Needs no database."""
+    builder = apsw.ChangesetBuilder()  # type: ignore[no-untyped-call]
+    try:
+        for changes in changesets:
+            builder.add(changes)
+        return builder.output()
+    finally:
+        builder.close()
+
+
+def prove_recording(database: Database) -> None:
+    """Show with a probe row in each replicated table that its changes are recorded; leaves nothing behind.
+
+    Raises AssertionError naming the table: a schema that SQLite does not record would lose changes silently.
+    """
+    for table in schema.REPLICATED:
+        columns = [str(row[0]) for row in database.rows("SELECT type FROM pragma_table_info(?)", (table,))]
+        probe = ", ".join("x'00'" if kind == "BLOB" else "-1" for kind in columns)
+        database.run("BEGIN")
+        session = apsw.Session(database.connection, "main")
+        try:
+            session.table_filter(is_replicated)
+            session.attach()
+            database.run(f"INSERT INTO {table} VALUES ({probe})")
+            assert session.changeset(), f"changes of table {table} are not recorded"
+        finally:
+            session.close()
+            database.run("ROLLBACK")
+
+
+def left_behind(path: Path) -> bool:
+    """Whether the replica at ``path``, in use by nobody, holds changes that no commit has, or was cut off."""
+    if not path.exists():
+        return False
+    try:
+        with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+            changes = connection.execute("SELECT count(*) FROM pending").fetchone()
+            clean = connection.execute("SELECT value FROM state WHERE key = 'clean'").fetchone()
+    except apsw.Error:
+        return False
+    return changes != (0,) or clean != (1,)

@@ -1,0 +1,192 @@
+"""Attributes: stat, chmod, chown, utimens, truncate, xattrs, statfs."""
+
+import errno
+import os
+import stat
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from storefs.engine.engine import Engine
+from storefs.errors import PosixError
+from storefs.model import FILE_BYTES_MAX, NAME_BYTES_MAX, Inode
+from storefs.volume.caller import Caller
+
+XATTR_VALUE_BYTES_MAX = 64 << 10
+XATTR_NAMES_BYTES_MAX = 64 << 10
+_BLOCK_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a setattr asks for; None leaves as it is."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What statfs answers: in blocks of ``block_bytes``, and in files."""
+
+    block_bytes: int
+    blocks: int
+    blocks_free: int
+    files: int
+    files_free: int
+    name_bytes_max: int
+
+
+class Attributes:
+    """The verbs on attributes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._tree = engine.tree
+
+    def get(self, ino: int) -> Inode:
+        """Return a file's attributes as they are now, staged writes included. Raises PosixError (ENOENT)."""
+        inode = self._tree.inodes.get(ino)
+        if inode is None:
+            raise PosixError(errno.ENOENT, f"inode {ino}")
+        return self.current(inode)
+
+    def current(self, inode: Inode) -> Inode:
+        """Return what the tree says of a file with what its draft adds."""
+        draft = self._engine.drafts.get(inode.ino)
+        if draft is None:
+            return inode
+        if draft.mtime_ns is None:
+            return replace(inode, size=max(inode.size, draft.end))
+        ctime_ns = max(inode.ctime_ns, draft.mtime_ns)
+        return replace(inode, size=max(inode.size, draft.end), mtime_ns=draft.mtime_ns, ctime_ns=ctime_ns)
+
+    def blocks(self, inode: Inode) -> int:
+        """Return st_blocks: units of 512 bytes that are not holes."""
+        if not inode.is_regular:
+            return 0
+        draft = self._engine.drafts.get(inode.ino)
+        staged = draft.staged_bytes if draft is not None else 0
+        return -(-min(self._tree.extents.allocated(inode.ino) + staged, inode.size) // 512)
+
+    async def set(self, ino: int, changes: Changes, caller: Caller) -> Inode:
+        """Change attributes; return the new ones. The kernel has checked who may (default_permissions)."""
+        self._engine.require_writable()
+        if changes.size is not None:
+            if not 0 <= changes.size <= FILE_BYTES_MAX:
+                raise PosixError(errno.EFBIG, f"{changes.size} bytes")
+            await self._settle(ino)
+        inode = self.get(ino)
+        if changes.size is not None and not inode.is_regular:
+            raise PosixError(errno.EISDIR if inode.is_directory else errno.EINVAL)
+        now_ns = self._engine.world.clock.now_ns()
+        columns = {"ctime_ns": now_ns}
+        columns |= {name: value for name in ("uid", "gid") if (value := getattr(changes, name)) is not None}
+        if changes.mode is not None:
+            columns["mode"] = stat.S_IFMT(inode.mode) | stat.S_IMODE(changes.mode)
+        elif _loses_privileges(inode, changes, caller):
+            columns["mode"] = _without_privileges(inode.mode)
+        if changes.atime_ns is not None:
+            columns["atime_ns"] = changes.atime_ns
+        if changes.size is not None:
+            columns |= {"size": changes.size, "mtime_ns": now_ns}
+        draft = self._engine.drafts.get(ino)
+        if changes.mtime_ns is not None:
+            columns["mtime_ns"] = changes.mtime_ns
+        elif changes.size is None and draft is not None and draft.mtime_ns is not None:
+            columns["mtime_ns"] = draft.mtime_ns
+        with self._change(ino):
+            if changes.size is not None:
+                columns["cid"] = self._engine.numbers.take()
+                self._tree.extents.clear(ino, changes.size, FILE_BYTES_MAX)
+                self._tree.shards.absorb(ino, changes.size, FILE_BYTES_MAX, self._engine.staging.end)
+            self._tree.inodes.update(ino, **columns)
+        if changes.size is not None:
+            self._engine.drafts.truncate(ino, changes.size)
+        if draft is not None:
+            draft.mtime_ns = None  # the tree's times are the newer ones now
+        return self.get(ino)
+
+    async def _settle(self, ino: int) -> None:
+        """Return when nothing of the file is being cut; nothing will be until the next await."""
+        while (draft := self._engine.drafts.get(ino)) is not None and draft.cutting:
+            await draft.settled.wait()
+
+    def drop_privileges(self, inode: Inode) -> None:
+        """Take the set-user-ID and set-group-ID bits away after a write by somebody else than root."""
+        with self._change(inode.ino):
+            self._tree.inodes.update(inode.ino, mode=_without_privileges(inode.mode))
+
+    def _change(self, ino: int) -> AbstractContextManager[None]:
+        """Return the transaction for a change of a file: recorded, unless it has lost its last name."""
+        if self._tree.local.is_orphan(ino):
+            return self._tree.database.transaction()
+        return self._tree.pending.recorded()
+
+    # --- xattrs -------------------------------------------------------------------------------------------------------
+
+    def get_xattr(self, ino: int, name: bytes) -> bytes:
+        """Return an extended attribute. Raises PosixError (ENODATA, EOPNOTSUPP)."""
+        _check_namespace(name)
+        value = self._tree.xattrs.get(ino, name)
+        if value is None:
+            raise PosixError(errno.ENODATA, os.fsdecode(name))
+        return value
+
+    def list_xattrs(self, ino: int) -> list[bytes]:
+        """Return the names of a file's extended attributes."""
+        return self._tree.xattrs.names(ino)
+
+    def set_xattr(self, ino: int, name: bytes, value: bytes) -> None:
+        """Set an extended attribute. Raises PosixError (E2BIG, ENOSPC, EOPNOTSUPP)."""
+        self._engine.require_writable()
+        _check_namespace(name)
+        if len(name) > NAME_BYTES_MAX:
+            raise PosixError(errno.ERANGE, "xattr name")
+        if len(value) > XATTR_VALUE_BYTES_MAX:
+            raise PosixError(errno.E2BIG, f"xattr value of {len(value)} bytes")
+        if sum(len(other) + 1 for other in {*self._tree.xattrs.names(ino), name}) > XATTR_NAMES_BYTES_MAX:
+            raise PosixError(errno.ENOSPC, "too many xattrs")
+        self.get(ino)
+        with self._change(ino):
+            self._tree.xattrs.set(ino, name, value)
+            self._tree.inodes.update(ino, ctime_ns=self._engine.world.clock.now_ns())
+
+    def remove_xattr(self, ino: int, name: bytes) -> None:
+        """Remove an extended attribute. Raises PosixError (ENODATA)."""
+        self._engine.require_writable()
+        self.get_xattr(ino, name)
+        with self._change(ino):
+            self._tree.xattrs.remove(ino, name)
+            self._tree.inodes.update(ino, ctime_ns=self._engine.world.clock.now_ns())
+
+    # --- the whole ----------------------------------------------------------------------------------------------------
+
+    def usage(self) -> Usage:
+        """Return what statfs answers. A store has no end: free is what a petabyte leaves."""
+        stored = self._tree.stored_bytes()
+        blocks = (1 << 50) // _BLOCK_BYTES
+        used = min(blocks, -(-stored // _BLOCK_BYTES))
+        files = self._tree.file_count()
+        return Usage(_BLOCK_BYTES, blocks, blocks - used, files + (1 << 30), 1 << 30, NAME_BYTES_MAX)
+
+
+def _loses_privileges(inode: Inode, changes: Changes, caller: Caller) -> bool:
+    """Whether set-user-ID and set-group-ID bits go: the file gets another owner or size, and not from root."""
+    touches = changes.uid is not None or changes.gid is not None or changes.size is not None
+    return touches and inode.is_regular and caller.uid != 0
+
+
+def _without_privileges(mode: int) -> int:
+    """Return the mode without set-user-ID, and without set-group-ID where that means execution (not locking)."""
+    return mode & ~(stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0))
+
+
+def _check_namespace(name: bytes) -> None:
+    if name.startswith(b"system.posix_acl_"):
+        raise PosixError(errno.EOPNOTSUPP, "POSIX ACLs")
+    if not name.startswith((b"user.", b"trusted.", b"security.", b"system.")) or name.endswith(b"."):
+        raise PosixError(errno.EOPNOTSUPP, os.fsdecode(name))

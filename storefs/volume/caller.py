@@ -1,0 +1,12 @@
+"""Who makes a call."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The process behind a system call: its user, group and umask."""
+
+    uid: int
+    gid: int
+    umask: int = 0

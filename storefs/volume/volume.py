@@ -1,0 +1,21 @@
+"""The volume: one mounted tree as an object."""
+
+from storefs.engine.engine import Engine
+from storefs.metrics import Metrics
+from storefs.volume.attributes import Attributes
+from storefs.volume.control import Control
+from storefs.volume.files import Files
+from storefs.volume.names import Names
+from storefs.volume.references import References
+
+
+class Volume:
+    """The POSIX verbs and the control verbs of one tree, without FUSE."""
+
+    def __init__(self, engine: Engine, references: References, metrics: Metrics, mountpoint: str) -> None:
+        self.engine = engine
+        self.references = references
+        self.attributes = Attributes(engine)
+        self.names = Names(engine, self.attributes, references)
+        self.files = Files(engine, self.attributes)
+        self.control = Control(engine, self.attributes, self.names, metrics, mountpoint)
