@@ -128,7 +128,7 @@ async def running(
     files = ShardFiles(home.shards, vault)
     staging = Staging(home.staging)
     try:
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+        async with trio.open_nursery() as nursery:
             engine = await _assemble(
                 world, info, home, limits, in_use, ro=ro, nursery=nursery, snapshots=snapshots,
                 tree=tree, vault=vault, files=files, staging=staging,

@@ -69,7 +69,7 @@ def _is_own(tree: Tree, commit: Commit) -> bool:
     intent = tree.local.intent
     if intent is not None and commit.header.nonce == intent.nonce:
         return True
-    return commit.header.node == tree.local.get("node") and commit.header.boot == tree.local.get("boot")
+    return (commit.header.node, commit.header.boot) == (tree.local.get("node"), tree.local.get("boot"))
 
 
 def _confirm_own(tree: Tree, commit: Commit) -> None:
@@ -175,9 +175,9 @@ def _check_shards(tree: Tree, cache: ChunkCache) -> tuple[int, ...]:
             rows = tree.database.rows('SELECT ino, "offset", length FROM extent WHERE chunk = ?', (place.chunk,))
             with tree.pending.recorded():
                 for ino, offset, length in rows:
-                    log.error("inode %s lost the bytes %s to %s in a power cut", ino, offset, offset + length)  # type: ignore[operator]
-                    tree.extents.clear(ino, offset, offset + length)  # type: ignore[arg-type, operator]
-                    damaged.add(ino)  # type: ignore[arg-type]
+                    log.error("inode %s lost the bytes %s to %s in a power cut", ino, offset, offset + length)
+                    tree.extents.clear(ino, offset, offset + length)
+                    damaged.add(ino)
                 tree.database.run("DELETE FROM chunk WHERE id = ?", (place.chunk,))
     return tuple(sorted(damaged))
 

@@ -38,6 +38,7 @@ class ShardWriter:
         self._entries = list(entries)
         self._end = end
         self._sealed = False
+        self._doubtful = False
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -86,6 +87,7 @@ class ShardWriter:
         When this returns the bytes are with the kernel. When it fails the shard is as it was. Raises NoSpace,
         UsageError for a name or meta that the format cannot hold.
         """
+        self._require_trusted()
         assert not self._sealed, "a sealed shard takes nothing more"
         assert 0 <= size <= FILE_BYTES_MAX
         assert codec is not Codec.NONE or size == len(payload)
@@ -102,22 +104,19 @@ class ShardWriter:
         self._entries.append(BigFileEntry(name, sha256, size, pack_meta(meta)))
 
     def seal(self, durable: bool = True) -> int:
-        """Write index and footer; return the shard's size in bytes. Once sealed, sealing again changes nothing.
+        """Write index and footer (once, however often this is called); return the shard's size in bytes.
 
-        With ``durable`` the file and its name survive a power cut when this returns. When it fails the shard is as it
-        was, and open. Raises NoSpace.
+        With ``durable`` the file and its name survive a power cut when this returns. When there is no room the shard is
+        as it was, and open. When syncing fails nobody knows which bytes are on the disk, and trying again may find out
+        nothing: the writer is of no more use. Raises NoSpace, StorefsError.
         """
+        self._require_trusted()
         if not self._sealed:
-            before = self._end
             index = pack_index(self._entries)
             self._extend(index + pack_footer(len(index)))
-            try:
-                if durable:
-                    self._sync()
-            except BaseException:
-                self._cut(before)
-                raise
             self._sealed = True
+        if durable:
+            self._sync()
         return self._end
 
     def close(self) -> None:
@@ -159,7 +158,12 @@ class ShardWriter:
             finally:
                 os.close(folder)
         except OSError as error:
+            self._doubtful = True
             raise self._failure(error) from error
+
+    def _require_trusted(self) -> None:
+        if self._doubtful:
+            raise StorefsError(f"{self.path} could not be synced before: what it holds is not known")
 
     def _failure(self, error: OSError) -> StorefsError:
         kind = NoSpace if error.errno == NoSpace.errno else StorefsError

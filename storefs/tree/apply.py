@@ -1,6 +1,7 @@
 """Applying what is committed to a replica, and telling what that touched."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import apsw
 
@@ -46,16 +47,15 @@ def touched(changes: bytes) -> Touched:
     """Read from a changeset what it changes."""
     found = Touched()
     for change in apsw.Changeset.iter(changes):
-        row = change.old if change.op != "INSERT" else change.new
-        assert row is not None
+        row: Any = change.old if change.op != "INSERT" else change.new
         if change.name == "inode":
-            (found.removed if change.op == "DELETE" else found.attributes).add(int(row[0]))  # type: ignore[arg-type]
+            (found.removed if change.op == "DELETE" else found.attributes).add(int(row[0]))
         elif change.name == "extent":
-            found.contents.add(int(row[0]))  # type: ignore[arg-type]
+            found.contents.add(int(row[0]))
         elif change.name == "xattr":
-            found.attributes.add(int(row[0]))  # type: ignore[arg-type]
+            found.attributes.add(int(row[0]))
         elif change.name == "dentry":
-            found.names.add((int(row[0]), bytes(row[1])))  # type: ignore[arg-type]
+            found.names.add((int(row[0]), bytes(row[1])))
             for side in (change.old, change.new):
                 # In an UPDATE, columns that did not change are left out.
                 if side is not None and isinstance(side[2], int):

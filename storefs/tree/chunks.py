@@ -1,5 +1,7 @@
 """The chunk index and the shards: where in the store a chunk's payload lies."""
 
+from typing import Any
+
 from storefs.model import ChunkId, ChunkPlace, Codec, ShardId, ShardInfo
 from storefs.tree.database import Database
 
@@ -32,7 +34,7 @@ class Chunks:
     def shard(self, shard: ShardId) -> ShardInfo | None:
         """Return what is known of a shard, or None."""
         row = self._database.row("SELECT id, day, size FROM shard WHERE id = ?", (shard,))
-        return ShardInfo(*row) if row else None  # type: ignore[arg-type]
+        return ShardInfo(*row) if row else None
 
     def insert_shard(self, info: ShardInfo) -> None:
         """Add a shard."""
@@ -43,6 +45,6 @@ class Chunks:
         self._database.run("UPDATE shard SET size = ? WHERE id = ?", (size, shard))
 
 
-def _place(row: tuple[object, ...]) -> ChunkPlace:
+def _place(row: tuple[Any, ...]) -> ChunkPlace:
     chunk, shard, offset, stored, codec, size = row
-    return ChunkPlace(chunk, shard, offset, stored, Codec(codec), size)  # type: ignore[arg-type]
+    return ChunkPlace(chunk, shard, offset, stored, Codec(codec), size)

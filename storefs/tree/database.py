@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -46,11 +47,11 @@ class Database:
         """Checkpoint and close the file."""
         self.connection.close()
 
-    def row(self, sql: str, bindings: Bindings = ()) -> tuple[apsw.SQLiteValue, ...] | None:
+    def row(self, sql: str, bindings: Bindings = ()) -> tuple[Any, ...] | None:
         """Return the first row, or None."""
         return self.connection.execute(sql, bindings).fetchone()
 
-    def rows(self, sql: str, bindings: Bindings = ()) -> list[tuple[apsw.SQLiteValue, ...]]:
+    def rows(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
         """Return all rows."""
         return self.connection.execute(sql, bindings).fetchall()
 

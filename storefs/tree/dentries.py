@@ -24,7 +24,7 @@ class Dentries:
     def lookup(self, parent: int, name: bytes) -> Inode | None:
         """Return the inode that ``name`` in ``parent`` leads to, or None."""
         row = self._database.row(_LOOKUP, (parent, name))
-        return Inode(*row) if row else None  # type: ignore[arg-type]
+        return Inode(*row) if row else None
 
     def page(self, parent: int, after: int, limit: int) -> list[tuple[Dentry, Inode]]:
         """Return up to ``limit`` entries whose cookies follow ``after``, in cookie order.
@@ -33,7 +33,7 @@ class Dentries:
         nor repeats the others.
         """
         rows = self._database.rows(_PAGE, (parent, after, limit))
-        return [(Dentry(*row[:3]), Inode(*row[3:])) for row in rows]  # type: ignore[arg-type]
+        return [(Dentry(*row[:3]), Inode(*row[3:])) for row in rows]
 
     def insert(self, parent: int, name: bytes, ino: int, cookie: int, mode: int) -> None:
         """Add a name. It must not exist yet."""
@@ -58,7 +58,7 @@ class Dentries:
     def name_of(self, ino: int) -> tuple[int, bytes] | None:
         """Return (parent, name) of one of the names that lead to ``ino``, or None."""
         row = self._database.row("SELECT parent, name FROM dentry WHERE ino = ? LIMIT 1", (ino,))
-        return (int(row[0]), bytes(row[1])) if row else None  # type: ignore[arg-type]
+        return (int(row[0]), bytes(row[1])) if row else None
 
     def ancestors(self, directory: int) -> Iterator[int]:
         """Yield ``directory``, its parent, and so on up to the root."""
@@ -70,7 +70,7 @@ class Dentries:
             )
             if up is None:
                 return
-            at = int(up[0])  # type: ignore[arg-type]
+            at = int(up[0])
 
 
 def _kind(mode: int) -> int:

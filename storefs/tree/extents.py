@@ -21,7 +21,7 @@ class Extents:
                 AND "offset" < ?3 ORDER BY "offset" """,
             (ino, start, end),
         )
-        found = [Extent(*row) for row in rows]  # type: ignore[arg-type]
+        found = [Extent(*row) for row in rows]
         return found[1:] if found and found[0].end <= start else found
 
     def before(self, ino: int, offset: int) -> Extent | None:
@@ -30,7 +30,7 @@ class Extents:
             f'SELECT {_COLUMNS} FROM extent WHERE ino = ? AND "offset" < ? ORDER BY "offset" DESC LIMIT 1',
             (ino, offset),
         )
-        extent = Extent(*row) if row else None  # type: ignore[arg-type]
+        extent = Extent(*row) if row else None
         return extent if extent is not None and extent.end == offset else None
 
     def count(self, ino: int, limit: int) -> int:
@@ -44,7 +44,7 @@ class Extents:
     def all(self, ino: int) -> list[Extent]:
         """Return all extents of a file, in order."""
         rows = self._database.rows(f'SELECT {_COLUMNS} FROM extent WHERE ino = ? ORDER BY "offset"', (ino,))
-        return [Extent(*row) for row in rows]  # type: ignore[arg-type]
+        return [Extent(*row) for row in rows]
 
     def clear(self, ino: int, start: int, end: int) -> None:
         """Make ``start`` to ``end`` a hole: extents inside go, those that reach over its edges are cut."""

@@ -26,7 +26,7 @@ class Inodes:
     def get(self, ino: int) -> Inode | None:
         """Return the inode, or None."""
         row = self._database.row(_GET, (ino,))
-        return Inode(*row) if row else None  # type: ignore[arg-type]
+        return Inode(*row) if row else None
 
     def insert(self, ino: int, mode: int, uid: int, gid: int, now_ns: int, rdev: int = 0, target: bytes = b"") -> None:
         """Add an inode without content, all of its times ``now_ns``; a symbolic link's size is its target's length."""
@@ -45,7 +45,7 @@ class Inodes:
     def target(self, ino: int) -> bytes:
         """Return what a symbolic link points to (empty for other kinds)."""
         row = self._database.row("SELECT target FROM inode WHERE ino = ?", (ino,))
-        return bytes(row[0]) if row else b""  # type: ignore[arg-type]
+        return bytes(row[0]) if row else b""
 
     def remove(self, ino: int) -> None:
         """Remove an inode with its extents and xattrs."""

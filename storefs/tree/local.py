@@ -1,6 +1,7 @@
 """What only this replica knows: its place in the journal, its number, its counters, its commit under way."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from storefs.tree.database import Database
 
@@ -43,10 +44,10 @@ class Local:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def get(self, key: str) -> bytes | int | str | None:
+    def get(self, key: str) -> Any:
         """Return a single value, or None."""
         row = self._database.row("SELECT value FROM state WHERE key = ?", (key,))
-        return row[0] if row else None  # type: ignore[return-value]
+        return row[0] if row else None
 
     def set(self, key: str, value: bytes | int | str) -> None:
         """Set a single value."""
@@ -60,7 +61,7 @@ class Local:
         seq, nonce, chain = (self.get(key) for key in ("seq", "nonce", "chain"))
         if seq is None:
             return ORIGIN
-        return Position(seq, nonce, chain)  # type: ignore[arg-type]
+        return Position(seq, nonce, chain)
 
     @position.setter
     def position(self, at: Position) -> None:
@@ -72,7 +73,7 @@ class Local:
     def intent(self) -> Intent | None:
         """The commit under way, or None."""
         row = self._database.row("SELECT seq, nonce, low, high, object FROM intent")
-        return Intent(*row) if row else None  # type: ignore[arg-type]
+        return Intent(*row) if row else None
 
     @intent.setter
     def intent(self, intent: Intent | None) -> None:
@@ -85,7 +86,7 @@ class Local:
 
     def orphans(self) -> list[int]:
         """Return the inodes without a name whose rows are kept for the kernel."""
-        return [int(row[0]) for row in self._database.rows("SELECT ino FROM orphan")]  # type: ignore[arg-type]
+        return [int(row[0]) for row in self._database.rows("SELECT ino FROM orphan")]
 
     def is_orphan(self, ino: int) -> bool:
         """Whether an inode lost its last name while in use."""

@@ -23,7 +23,7 @@ class Remains:
 def save(database: Database, ino: int) -> Remains:
     """Read all rows of an inode."""
     rows = {table: database.rows(f"SELECT * FROM {table} WHERE ino = ?", (ino,)) for table in _TABLES}
-    return Remains(ino, rows)  # type: ignore[arg-type]
+    return Remains(ino, rows)
 
 
 def restore(database: Database, local: Local, remains: Remains) -> None:

@@ -36,7 +36,7 @@ class Pending:
     def _measure(self) -> tuple[int, int]:
         row = self._database.row("SELECT coalesce(sum(length(changeset)), 0), count(*) FROM pending")
         assert row is not None
-        return int(row[0]), int(row[1])  # type: ignore[arg-type]
+        return int(row[0]), int(row[1])
 
     def _remeasure(self) -> None:
         self.last = self._database.value("SELECT seq FROM sqlite_sequence WHERE name = 'pending'")
@@ -75,7 +75,7 @@ class Pending:
     def read(self, low: int, high: int) -> list[bytes]:
         """Return the changesets of a closed range of ids, in order."""
         found = self._database.rows("SELECT changeset FROM pending WHERE id BETWEEN ? AND ? ORDER BY id", (low, high))
-        return [bytes(row[0]) for row in found]  # type: ignore[arg-type]
+        return [bytes(row[0]) for row in found]
 
     def first(self) -> int:
         """Return the lowest id that is pending, or 0."""

@@ -44,7 +44,7 @@ class LocalShards:
     def dirty(self) -> list[LocalShard]:
         """Return the shards that no commit holds yet, oldest first."""
         rows = self._database.rows("SELECT id, day, state, first, seal FROM local_shard ORDER BY first, seal")
-        return [LocalShard(row[0], row[1], ShardState(row[2]), row[3], row[4]) for row in rows]  # type: ignore[arg-type]
+        return [LocalShard(row[0], row[1], ShardState(row[2]), row[3], row[4]) for row in rows]
 
     def insert(self, shard: ShardId, day: int, first: int) -> None:
         """Note a shard that was opened."""
@@ -64,7 +64,7 @@ class LocalShards:
         """Forget, inside the caller's transaction, what a commit up to ``high`` holds; return the shards it freed."""
         rows = self._database.rows("DELETE FROM local_shard WHERE seal BETWEEN 1 AND ? RETURNING id", (high,))
         self._database.run("DELETE FROM held WHERE pending <= ?", (high,))
-        return [ShardId(bytes(row[0])) for row in rows]  # type: ignore[arg-type]
+        return [ShardId(bytes(row[0])) for row in rows]
 
     def hold(self, chunk: ChunkId, pending: int) -> None:
         """Keep a cached chunk until the change ``pending`` is committed."""
@@ -74,12 +74,12 @@ class LocalShards:
 
     def held(self) -> set[bytes]:
         """Return the chunks that must stay cached."""
-        return {bytes(row[0]) for row in self._database.rows("SELECT chunk FROM held")}  # type: ignore[arg-type]
+        return {bytes(row[0]) for row in self._database.rows("SELECT chunk FROM held")}
 
     def held_shards(self) -> set[bytes]:
         """Return the shards that hold such a chunk."""
         rows = self._database.rows("SELECT DISTINCT c.shard FROM held AS h JOIN chunk AS c ON c.id = h.chunk")
-        return {bytes(row[0]) for row in rows}  # type: ignore[arg-type]
+        return {bytes(row[0]) for row in rows}
 
     def absorb(self, ino: int, start: int, end: int, position: int) -> None:
         """Note that what was staged before ``position`` for these bytes of a file is settled: do not replay it."""
@@ -89,7 +89,7 @@ class LocalShards:
         """Return, per inode, what of its staged writes is settled."""
         found: dict[int, list[Absorbed]] = {}
         for ino, start, end, position in self._database.rows('SELECT ino, start, "end", position FROM absorbed'):
-            found.setdefault(int(ino), []).append(Absorbed(start, end, position))  # type: ignore[arg-type]
+            found.setdefault(int(ino), []).append(Absorbed(start, end, position))
         return found
 
     def forget_absorbed(self, before: int) -> None:

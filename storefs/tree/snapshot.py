@@ -36,7 +36,7 @@ def write(source: Path, target: Path) -> SnapshotInfo:
         copy.execute(schema.REPLICATED_SQL).fetchall()
         for table in schema.REPLICATED:
             copy.execute(f"INSERT INTO main.{table} SELECT * FROM replica.{table}")
-        state: dict[str, Any] = dict(copy.execute("SELECT key, value FROM replica.state").fetchall())  # type: ignore[arg-type]
+        state: dict[Any, Any] = dict(_pairs(copy, "replica.state"))
         orphans = copy.execute("SELECT ino FROM replica.orphan").fetchall()
         changes = [bytes(row[0]) for row in copy.execute("SELECT changeset FROM replica.pending ORDER BY id")]
         # Orphans' rows stand there unrecorded, after a recorded removal: gone first, they come back by the undo below.
@@ -65,7 +65,7 @@ def read_info(path: Path) -> SnapshotInfo:
     """Read what a snapshot says of itself. Raises Corrupt, or UnknownFormat for another schema."""
     try:
         with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-            info: dict[str, Any] = dict(connection.execute("SELECT key, value FROM snapshot").fetchall())  # type: ignore[arg-type]
+            info: dict[Any, Any] = dict(_pairs(connection, "snapshot"))
             damage = connection.execute("PRAGMA quick_check").fetchall()
         if damage != [("ok",)]:
             raise Corrupt(f"snapshot is damaged: {damage[0][0]}")
@@ -96,3 +96,7 @@ def adopt(path: Path) -> SnapshotInfo:
     finally:
         database.close()
     return info
+
+
+def _pairs(connection: apsw.Connection, table: str) -> list[tuple[Any, Any]]:
+    return [(row[0], row[1]) for row in connection.execute(f"SELECT key, value FROM {table}")]

@@ -12,11 +12,11 @@ class Xattrs:
     def get(self, ino: int, name: bytes) -> bytes | None:
         """Return the value, or None."""
         row = self._database.row("SELECT value FROM xattr WHERE ino = ? AND name = ?", (ino, name))
-        return bytes(row[0]) if row else None  # type: ignore[arg-type]
+        return bytes(row[0]) if row else None
 
     def names(self, ino: int) -> list[bytes]:
         """Return the names, sorted."""
-        return [bytes(row[0]) for row in self._database.rows("SELECT name FROM xattr WHERE ino = ?", (ino,))]  # type: ignore[arg-type]
+        return [bytes(row[0]) for row in self._database.rows("SELECT name FROM xattr WHERE ino = ?", (ino,))]
 
     def set(self, ino: int, name: bytes, value: bytes) -> None:
         """Set a value, new or not."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from storefs.engine.engine import Engine
 from storefs.errors import PosixError
 from storefs.model import FILE_BYTES_MAX, NAME_BYTES_MAX, Inode
-from storefs.volume.caller import Caller
 
 XATTR_VALUE_BYTES_MAX = 64 << 10
 XATTR_NAMES_BYTES_MAX = 64 << 10
@@ -72,8 +71,11 @@ class Attributes:
         staged = draft.staged_bytes if draft is not None else 0
         return -(-min(self._tree.extents.allocated(inode.ino) + staged, inode.size) // 512)
 
-    async def set(self, ino: int, changes: Changes, caller: Caller) -> Inode:
-        """Change attributes; return the new ones. The kernel has checked who may (default_permissions)."""
+    async def set(self, ino: int, changes: Changes) -> Inode:
+        """Change attributes; return the new ones.
+
+        The kernel has checked who may (default_permissions), and takes set-user-ID bits away by itself.
+        """
         self._engine.require_writable()
         if changes.size is not None:
             if not 0 <= changes.size <= FILE_BYTES_MAX:
@@ -82,22 +84,8 @@ class Attributes:
         inode = self.get(ino)
         if changes.size is not None and not inode.is_regular:
             raise PosixError(errno.EISDIR if inode.is_directory else errno.EINVAL)
-        now_ns = self._engine.world.clock.now_ns()
-        columns = {"ctime_ns": now_ns}
-        columns |= {name: value for name in ("uid", "gid") if (value := getattr(changes, name)) is not None}
-        if changes.mode is not None:
-            columns["mode"] = stat.S_IFMT(inode.mode) | stat.S_IMODE(changes.mode)
-        elif _loses_privileges(inode, changes, caller):
-            columns["mode"] = _without_privileges(inode.mode)
-        if changes.atime_ns is not None:
-            columns["atime_ns"] = changes.atime_ns
-        if changes.size is not None:
-            columns |= {"size": changes.size, "mtime_ns": now_ns}
         draft = self._engine.drafts.get(ino)
-        if changes.mtime_ns is not None:
-            columns["mtime_ns"] = changes.mtime_ns
-        elif changes.size is None and draft is not None and draft.mtime_ns is not None:
-            columns["mtime_ns"] = draft.mtime_ns
+        columns = _columns(inode, changes, self._engine.world.clock.now_ns())
         with self._change(ino):
             if changes.size is not None:
                 columns["cid"] = self._engine.numbers.take()
@@ -114,11 +102,6 @@ class Attributes:
         """Return when nothing of the file is being cut; nothing will be until the next await."""
         while (draft := self._engine.drafts.get(ino)) is not None and draft.cutting:
             await draft.settled.wait()
-
-    def drop_privileges(self, inode: Inode) -> None:
-        """Take the set-user-ID and set-group-ID bits away after a write by somebody else than root."""
-        with self._change(inode.ino):
-            self._tree.inodes.update(inode.ino, mode=_without_privileges(inode.mode))
 
     def _change(self, ino: int) -> AbstractContextManager[None]:
         """Return the transaction for a change of a file: recorded, unless it has lost its last name."""
@@ -174,15 +157,16 @@ class Attributes:
         return Usage(_BLOCK_BYTES, blocks, blocks - used, files + (1 << 30), 1 << 30, NAME_BYTES_MAX)
 
 
-def _loses_privileges(inode: Inode, changes: Changes, caller: Caller) -> bool:
-    """Whether set-user-ID and set-group-ID bits go: the file gets another owner or size, and not from root."""
-    touches = changes.uid is not None or changes.gid is not None or changes.size is not None
-    return touches and inode.is_regular and caller.uid != 0
-
-
-def _without_privileges(mode: int) -> int:
-    """Return the mode without set-user-ID, and without set-group-ID where that means execution (not locking)."""
-    return mode & ~(stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0))
+def _columns(inode: Inode, changes: Changes, now_ns: int) -> dict[str, int]:
+    """Return what a setattr writes into the inode's row. ``inode`` has the times of its draft: they are written too."""
+    columns = {"ctime_ns": now_ns, "mtime_ns": inode.mtime_ns if changes.size is None else now_ns}
+    for name in ("uid", "gid", "size", "atime_ns", "mtime_ns"):
+        value = getattr(changes, name)
+        if value is not None:
+            columns[name] = value
+    if changes.mode is not None:
+        columns["mode"] = stat.S_IFMT(inode.mode) | stat.S_IMODE(changes.mode)
+    return columns
 
 
 def _check_namespace(name: bytes) -> None:

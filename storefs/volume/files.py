@@ -1,13 +1,11 @@
 """Files: read, write, flush, fsync."""
 
 import errno
-import stat
 
 from storefs.engine.engine import Engine
 from storefs.errors import NoSpace, PosixError
 from storefs.model import FILE_BYTES_MAX
 from storefs.volume.attributes import Attributes
-from storefs.volume.caller import Caller
 
 _SPARE_BYTES = 256 << 20
 """How much the cache gives up at once when the disk is full."""
@@ -28,9 +26,10 @@ class Files:
             return b""
         return await self._engine.reader.read(ino, offset, end)
 
-    async def write(self, ino: int, offset: int, data: bytes | memoryview, caller: Caller | None = None) -> int:
+    async def write(self, ino: int, offset: int, data: bytes | memoryview) -> int:
         """Write; return how many bytes. They survive the death of this process when this returns.
 
+        Set-user-ID bits are the caller's business: the kernel takes them away with a setattr of its own.
         Raises NotCommitted (EIO) when too much waits for a store that is away, NoSpace, PosixError (EFBIG).
         """
         self._engine.require_writable()
@@ -39,7 +38,7 @@ class Files:
         if not data:
             return 0
         await self._engine.pressure.admit()
-        inode = self._attributes.get(ino)
+        self._attributes.get(ino)
         now_ns = self._engine.world.clock.now_ns()
         try:
             draft = self._engine.drafts.write(ino, offset, data, now_ns)
@@ -47,8 +46,6 @@ class Files:
             if not self._engine.pressure.evict(_SPARE_BYTES):
                 raise
             draft = self._engine.drafts.write(ino, offset, data, now_ns)
-        if inode.mode & (stat.S_ISUID | stat.S_ISGID) and caller is not None and caller.uid != 0:
-            self._attributes.drop_privileges(inode)
         if draft.fresh.bytes >= self._engine.limits.partial_bytes:
             self._engine.cutter.wake()
         return len(data)

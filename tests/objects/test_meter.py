@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from storefs.errors import ObjectMissing, PreconditionFailed, StoreUnavailable
 from storefs.metrics import Metrics, rows

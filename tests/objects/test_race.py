@@ -2,7 +2,9 @@
 
 import pytest
 import trio
+import trio.testing
 
+from storefs.core.backoff import Backoff
 from storefs.errors import StoreRefused, StoreUnavailable, UnsafeStore
 from storefs.objects.memory import MemoryObjects
 from storefs.objects.race import RaceProof, prove_conditional_puts
@@ -10,7 +12,7 @@ from storefs.objects.retry import RetryingObjects
 from storefs.ports import Body, Chance
 from storefs.testing.faults import Faults, FaultyObjects
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
+MockClock = trio.testing.MockClock
 
 
 class Careless(MemoryObjects):
@@ -73,7 +75,9 @@ async def test_a_good_store_is_believed_and_left_clean(chance: Chance) -> None:
     ],
     ids=["ignores both", "ignores absent", "ignores match", "hasty", "forgetful", "deaf"],
 )
-async def test_a_bad_store_is_refused(store: MemoryObjects, seen: str, chance: Chance) -> None:
+async def test_a_bad_store_is_refused(
+    autojump_clock: MockClock, store: MemoryObjects, seen: str, chance: Chance
+) -> None:
     with pytest.raises(UnsafeStore, match=seen) as refused:
         await prove_conditional_puts(store, chance)
     assert store.url in str(refused.value)
@@ -88,10 +92,10 @@ async def test_one_writer_at_a_time_would_not_notice(chance: Chance) -> None:
         await hasty.put_if_absent("key", b"2")
 
 
-async def test_a_bad_network_is_no_proof_against_a_store(seed: int, chance: Chance) -> None:
+async def test_a_bad_network_is_no_proof_against_a_store(autojump_clock: MockClock, seed: int, chance: Chance) -> None:
     memory = MemoryObjects()
     faulty = FaultyObjects(memory, seed, Faults(before=0.2, lost=0.2, slow=0.5))
-    await prove_conditional_puts(RetryingObjects(faulty, chance), chance)
+    await prove_conditional_puts(RetryingObjects(faulty, chance, Backoff(tries=100)), chance)
     assert faulty.struck > 0
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from storefs.core.backoff import Backoff
 from storefs.errors import ObjectMissing, PreconditionFailed, StoreError, StoreRefused, StoreUnavailable
@@ -13,7 +14,7 @@ from storefs.objects.retry import RetryingObjects
 from storefs.ports import Body, Chance, ObjectStore
 from storefs.testing.faults import Faults, FaultyObjects
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
+MockClock = trio.testing.MockClock
 
 
 class Setting:
@@ -44,7 +45,9 @@ def body(request: pytest.FixtureRequest, tmp_path: Path, chance: Chance) -> Body
     return path
 
 
-async def test_a_lost_answer_to_put_if_absent_is_still_a_win(setting: Setting, body: Body) -> None:
+async def test_a_lost_answer_to_put_if_absent_is_still_a_win(
+    autojump_clock: MockClock, setting: Setting, body: Body
+) -> None:
     setting.faulty.lose_next = ["put_if_absent"]
     tag = await setting.store.put_if_absent("key", body)
     assert tag == (await setting.memory.head("key")).tag
@@ -52,7 +55,9 @@ async def test_a_lost_answer_to_put_if_absent_is_still_a_win(setting: Setting, b
     assert setting.faulty.struck == 1
 
 
-async def test_a_lost_answer_to_put_if_match_is_still_a_win(setting: Setting, body: Body) -> None:
+async def test_a_lost_answer_to_put_if_match_is_still_a_win(
+    autojump_clock: MockClock, setting: Setting, body: Body
+) -> None:
     before = await setting.memory.put("key", b"before")
     setting.faulty.lose_next = ["put_if_match"]
     tag = await setting.store.put_if_match("key", body, before)
@@ -60,7 +65,7 @@ async def test_a_lost_answer_to_put_if_match_is_still_a_win(setting: Setting, bo
     await setting.store.put_if_match("key", b"after", tag)
 
 
-async def test_the_same_without_reading_back_is_a_false_defeat(setting: Setting) -> None:
+async def test_the_same_without_reading_back_is_a_false_defeat(autojump_clock: MockClock, setting: Setting) -> None:
     setting.faulty.lose_next = ["put_if_absent"]
     with pytest.raises(StoreUnavailable):
         await setting.faulty.put_if_absent("key", b"mine")
@@ -68,28 +73,27 @@ async def test_the_same_without_reading_back_is_a_false_defeat(setting: Setting)
         await setting.faulty.put_if_absent("key", b"mine")
 
 
-async def test_reading_back_is_tried_again_too(setting: Setting) -> None:
+async def test_reading_back_is_tried_again_too(autojump_clock: MockClock, setting: Setting) -> None:
     setting.faulty.lose_next = ["put_if_absent", "head", "get"]
     setting.faulty.fail_next = ["head"]
     await setting.store.put_if_absent("key", b"mine")
     assert setting.faulty.struck == 4
 
 
-@pytest.mark.parametrize("others", [b"their", b"longer than mine", b""])
-async def test_another_writer_s_win_is_a_defeat(setting: Setting, others: bytes) -> None:
+@pytest.mark.parametrize("others", [b"their", b"longer than mine", b"mine! and more", b"mine", b""])
+async def test_another_writer_s_win_is_a_defeat(autojump_clock: MockClock, setting: Setting, others: bytes) -> None:
     before = await setting.memory.put("key", others)
-    for operation in ("put_if_absent", "put_if_match"):
-        setting.faulty.fail_next = [operation]
-        with pytest.raises(PreconditionFailed):
-            if operation == "put_if_absent":
-                await setting.store.put_if_absent("key", b"mine!")
-            else:
-                await setting.store.put_if_match("key", b"mine!", "an old tag")
+    setting.faulty.fail_next = ["put_if_absent", "put_if_match"]
+    with pytest.raises(PreconditionFailed):
+        await setting.store.put_if_absent("key", b"mine!")
+    with pytest.raises(PreconditionFailed):
+        await setting.store.put_if_match("key", b"mine!", "an old tag")
+    assert setting.faulty.struck == 2
     assert await setting.memory.get("key") == others
     assert (await setting.memory.head("key")).tag == before
 
 
-async def test_a_file_that_differs_late_is_another_s(setting: Setting, body: Body) -> None:
+async def test_a_file_that_differs_late_is_another_s(autojump_clock: MockClock, setting: Setting, body: Body) -> None:
     content = body.read_bytes() if isinstance(body, Path) else body
     await setting.memory.put("key", content[:-1] + bytes([content[-1] ^ 1]))
     setting.faulty.fail_next = ["put_if_absent"]
@@ -97,13 +101,34 @@ async def test_a_file_that_differs_late_is_another_s(setting: Setting, body: Bod
         await setting.store.put_if_absent("key", body)
 
 
-async def test_an_object_gone_again_is_a_defeat(setting: Setting) -> None:
+class Replacing(MemoryObjects):
+    """A store where another writer replaces the object while its content is read."""
+
+    async def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        content = await super().get(key, start, length)
+        if content == b"mine!":
+            await self.put(key, b"their")
+        return content
+
+
+async def test_an_object_replaced_while_it_is_compared_is_a_defeat(
+    autojump_clock: MockClock, seed: int, chance: Chance
+) -> None:
+    faulty = FaultyObjects(Replacing(), seed)
+    faulty.lose_next = ["put_if_absent"]
+    with pytest.raises(PreconditionFailed):
+        await RetryingObjects(faulty, chance).put_if_absent("key", b"mine!")
+
+
+async def test_an_object_gone_again_is_a_defeat(autojump_clock: MockClock, setting: Setting) -> None:
     setting.faulty.fail_next = ["put_if_match"]
     with pytest.raises(PreconditionFailed):
         await setting.store.put_if_match("key", b"mine", "tag")
 
 
-async def test_a_failed_precondition_at_the_first_try_costs_one_request(setting: Setting) -> None:
+async def test_a_failed_precondition_at_the_first_try_costs_one_request(
+    autojump_clock: MockClock, setting: Setting
+) -> None:
     await setting.store.put("key", b"mine")
     # Even with my own bytes there: nothing of mine was under way.
     with pytest.raises(PreconditionFailed):
@@ -111,7 +136,7 @@ async def test_a_failed_precondition_at_the_first_try_costs_one_request(setting:
     assert setting.retries("put_if_absent") == 0
 
 
-async def test_tries_are_bounded(seed: int, chance: Chance) -> None:
+async def test_tries_are_bounded(autojump_clock: MockClock, seed: int, chance: Chance) -> None:
     setting = Setting(seed, chance, tries=4)
     setting.faulty.away = True
     with pytest.raises(StoreUnavailable, match="away"):
@@ -120,7 +145,7 @@ async def test_tries_are_bounded(seed: int, chance: Chance) -> None:
     assert setting.retries("get") == 3
 
 
-async def test_time_is_bounded(seed: int, chance: Chance) -> None:
+async def test_time_is_bounded(autojump_clock: MockClock, seed: int, chance: Chance) -> None:
     setting = Setting(seed, chance, Faults(slow=1.0, slow_s=1000.0), tries=1000)
     began_s = trio.current_time()
     with pytest.raises(StoreUnavailable, match="not done within 60 s"):
@@ -128,12 +153,12 @@ async def test_time_is_bounded(seed: int, chance: Chance) -> None:
     assert trio.current_time() - began_s == pytest.approx(60.0)
     setting.faulty.faults = Faults()
     setting.faulty.away = True
-    with pytest.raises(StoreUnavailable, match="the last error was.*away"):
+    with pytest.raises(StoreUnavailable, match=r"the last error was.*away"):
         await setting.store.put("key", b"x")
     assert trio.current_time() - began_s == pytest.approx(120.0)
 
 
-async def test_a_store_that_comes_back_is_used_again(setting: Setting) -> None:
+async def test_a_store_that_comes_back_is_used_again(autojump_clock: MockClock, setting: Setting) -> None:
     setting.faulty.away = True
     async with trio.open_nursery() as nursery:
         nursery.start_soon(setting.store.put, "key", b"x")
@@ -157,7 +182,9 @@ class Failing(MemoryObjects):
 
 
 @pytest.mark.parametrize("kind", [ObjectMissing, StoreRefused, StoreError, PreconditionFailed])
-async def test_what_will_not_change_is_not_asked_again(chance: Chance, kind: type[StoreError]) -> None:
+async def test_what_will_not_change_is_not_asked_again(
+    autojump_clock: MockClock, chance: Chance, kind: type[StoreError]
+) -> None:
     failing = Failing(kind("no"))
     store: ObjectStore = RetryingObjects(failing, chance)  # type: ignore[arg-type]
     with pytest.raises(kind):
@@ -165,7 +192,7 @@ async def test_what_will_not_change_is_not_asked_again(chance: Chance, kind: typ
     assert failing.asked == 1
 
 
-async def test_every_race_has_one_winner_in_a_storm(seed: int, chance: Chance) -> None:
+async def test_every_race_has_one_winner_in_a_storm(autojump_clock: MockClock, seed: int, chance: Chance) -> None:
     """Writers append to a journal through a bad network: each entry has one owner, who knows it."""
     setting = Setting(seed, chance, Faults(before=0.2, lost=0.2, slow=0.3, slow_s=0.2), tries=50)
     owners: dict[str, list[int]] = {}
@@ -193,7 +220,7 @@ async def test_every_race_has_one_winner_in_a_storm(seed: int, chance: Chance) -
         assert (await setting.memory.get(key)).startswith(f"{told[0]}/".encode())
 
 
-async def test_faults_follow_from_the_seed(seed: int, chance: Chance) -> None:
+async def test_faults_follow_from_the_seed(autojump_clock: MockClock, seed: int, chance: Chance) -> None:
     async def outcomes() -> list[str]:
         faulty = FaultyObjects(MemoryObjects(), seed, Faults(before=0.3, lost=0.3))
         told = []

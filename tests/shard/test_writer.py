@@ -170,21 +170,22 @@ def test_a_failed_seal_leaves_the_shard_open(tmp_path, monkeypatch, room):
     assert_holds(path, [*CONTENTS, b"more"])
 
 
-def test_a_seal_that_is_not_durable_fails(tmp_path, monkeypatch):
+@pytest.mark.parametrize("sealed_before", [False, True])
+def test_a_failed_sync_is_never_taken_back(tmp_path, monkeypatch, sealed_before):
     def refuse(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    path = tmp_path / "shard.des"
-    with ShardWriter.create(path) as writer:
+    with ShardWriter.create(tmp_path / "shard.des") as writer:
         fill(writer, CONTENTS)
-        before = path.read_bytes()
+        if sealed_before:
+            writer.seal(durable=False)
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", refuse)
-            with pytest.raises(NoSpace):
+            with pytest.raises(StorefsError, match="cannot write"):
                 writer.seal()
-        assert path.read_bytes() == before
-        writer.seal()
-    assert_holds(path, CONTENTS)
+        for durable in (True, False):
+            with pytest.raises(StorefsError, match="could not be synced before"):
+                writer.seal(durable)
 
 
 def test_a_shard_that_cannot_begin_leaves_no_file(tmp_path, monkeypatch):

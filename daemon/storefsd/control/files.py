@@ -1,0 +1,93 @@
+"""The files of the control directory: what they show and what writing to them does."""
+
+import errno
+import stat
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from storefs.errors import PosixError, StorefsError
+from storefs.volume.control import Control
+
+DIRECTORY_NAME = b".storefs"
+DIRECTORY_INO = 2
+_FIRST_FILE_INO = 3
+RESERVED_INO_END = 1024
+"""Inode numbers below are the root's and those of control files; the tree's own start at 1 << 40."""
+
+INFO_XATTR = b"user.storefs.info"
+ERROR_XATTR = b"user.storefs.error"
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A control file: its text when it is read, what a write to it does."""
+
+    name: bytes
+    mode: int
+    text: Callable[[], bytes] | None = None
+    verb: Callable[[], Awaitable[None]] | None = None
+
+
+class ControlFiles:
+    """The control directory of a mount. Its verbs are its owner's and root's."""
+
+    def __init__(self, control: Control, uid: int, gid: int) -> None:
+        files = (
+            _File(b"status", stat.S_IFREG | 0o444, text=control.status_text),
+            _File(b"sync", stat.S_IFREG | 0o200, verb=control.sync),
+        )
+        self._files = {_FIRST_FILE_INO + number: file for number, file in enumerate(files)}
+        self._inos = {file.name: ino for ino, file in self._files.items()}
+        self._errors: dict[int, str] = {}
+        self.uid = uid
+        self.gid = gid
+
+    def lookup(self, name: bytes) -> int | None:
+        """Return the inode number of a control file, or None."""
+        return self._inos.get(name)
+
+    def names(self) -> list[tuple[bytes, int]]:
+        """Return the names in the control directory, with their inode numbers."""
+        return list(self._inos.items())
+
+    def mode(self, ino: int) -> int:
+        """Return the type and permission bits. Raises PosixError (ENOENT)."""
+        if ino == DIRECTORY_INO:
+            return stat.S_IFDIR | 0o755
+        return self._file(ino).mode
+
+    def read(self, ino: int) -> bytes:
+        """Return what a control file says now."""
+        file = self._file(ino)
+        if file.text is None:
+            raise PosixError(errno.EACCES, f"{file.name.decode()} is for writing")
+        return file.text()
+
+    def size(self, ino: int) -> int:
+        """Return how long a control file's text is now."""
+        file = self._files.get(ino)
+        return len(file.text()) if file is not None and file.text is not None else 0
+
+    async def write(self, ino: int) -> None:
+        """Do what a write to a control file asks for; return when it is done. Its error stays readable as an xattr."""
+        file = self._file(ino)
+        if file.verb is None:
+            raise PosixError(errno.EACCES, f"{file.name.decode()} is for reading")
+        self._errors.pop(ino, None)
+        try:
+            await file.verb()
+        except StorefsError as error:
+            self._errors[ino] = str(error)
+            raise
+
+    def xattr(self, ino: int, name: bytes) -> bytes:
+        """Return an xattr of a control file: the text of its verb's last error. Raises PosixError (ENODATA)."""
+        if name == ERROR_XATTR and ino in self._errors:
+            return self._errors[ino].encode()
+        raise PosixError(errno.ENODATA)
+
+    def _file(self, ino: int) -> _File:
+        file = self._files.get(ino)
+        if file is None:
+            raise PosixError(errno.ENOENT)
+        return file

@@ -1,0 +1,356 @@
+"""The operations: each is a call on the volume and a reply; nothing is decided here.
+
+The handle of an open file or directory is its inode number: all state is kept per inode.
+"""
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Sequence
+
+import pyfuse3
+
+from storefs.errors import PosixError
+from storefs.model import Inode
+from storefs.volume.attributes import Changes
+from storefs.volume.caller import Caller
+from storefs.volume.volume import Volume
+from storefsd.control import files as control
+from storefsd.control.files import ControlFiles
+from storefsd.fuse.guard import guarded
+from storefsd.fuse.reply import Replies, negative, virtual
+
+log = logging.getLogger(__name__)
+
+_PAGE_ENTRIES = 256
+_DOT, _DOT_DOT = 1, 2
+"""Cookies of "." and ".."; those of real entries are far above."""
+
+_RENAME_FLAGS = pyfuse3.RENAME_NOREPLACE | pyfuse3.RENAME_EXCHANGE
+
+
+def _is_control(ino: int) -> bool:
+    return pyfuse3.ROOT_INODE < ino < control.RESERVED_INO_END
+
+
+def _caller(ctx: pyfuse3.RequestContext) -> Caller:
+    return Caller(ctx.uid, ctx.gid, ctx.umask)
+
+
+class Operations(pyfuse3.Operations):
+    """What the kernel asks, answered by a volume."""
+
+    supports_dot_lookup = False
+    enable_writeback_cache = False
+
+    def __init__(self, volume: Volume, replies: Replies, control_files: ControlFiles) -> None:
+        super().__init__()
+        self._volume = volume
+        self._replies = replies
+        self._control = control_files
+
+    def count_error(self, call: str, error: Exception) -> None:
+        """Count a failure for the status."""
+        del call, error
+        self._volume.control.errors += 1
+
+    # --- names --------------------------------------------------------------------------------------------------------
+
+    @guarded
+    async def lookup(
+        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext | None = None
+    ) -> pyfuse3.EntryAttributes:
+        """Return where a name leads; a missing one is an answer too, for the kernel to keep."""
+        if _is_control(parent_inode):
+            ino = self._control.lookup(name) if parent_inode == control.DIRECTORY_INO else None
+            return negative() if ino is None else self._virtual(ino)
+        if parent_inode == pyfuse3.ROOT_INODE and name == control.DIRECTORY_NAME:
+            return self._virtual(control.DIRECTORY_INO)
+        inode = self._volume.names.lookup(parent_inode, name)
+        return negative() if inode is None else self._entry(inode)
+
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        """Take references away."""
+        for ino, count in inode_list:
+            try:
+                if not _is_control(ino):
+                    self._volume.names.forget(ino, count)
+            except Exception as error:
+                log.exception("forget of inode %d failed", ino)
+                self.count_error("forget", error)
+
+    @guarded
+    async def mknod(
+        self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """Make a file of any kind."""
+        self._refuse_control(parent_inode, name)
+        return self._entry(self._volume.names.make(parent_inode, name, mode, _caller(ctx), rdev=rdev))
+
+    @guarded
+    async def mkdir(
+        self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """Make a directory."""
+        self._refuse_control(parent_inode, name)
+        return self._entry(self._volume.names.make(parent_inode, name, mode | stat.S_IFDIR, _caller(ctx)))
+
+    @guarded
+    async def symlink(
+        self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """Make a symbolic link."""
+        self._refuse_control(parent_inode, name)
+        return self._entry(self._volume.names.symlink(parent_inode, name, target, _caller(ctx)))
+
+    @guarded
+    async def link(
+        self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """Make another name for a file."""
+        self._refuse_control(new_parent_inode, new_name, inode)
+        return self._entry(self._volume.names.link(inode, new_parent_inode, new_name))
+
+    @guarded
+    async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """Remove a name that is not a directory's."""
+        self._refuse_control(parent_inode, name)
+        self._volume.names.unlink(parent_inode, name)
+
+    @guarded
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """Remove an empty directory."""
+        self._refuse_control(parent_inode, name)
+        self._volume.names.rmdir(parent_inode, name)
+
+    @guarded
+    async def rename(
+        self,
+        parent_inode_old: int,
+        name_old: bytes,
+        parent_inode_new: int,
+        name_new: bytes,
+        flags: int,
+        ctx: pyfuse3.RequestContext,
+    ) -> None:
+        """Move a name, or swap two."""
+        self._refuse_control(parent_inode_old, name_old)
+        self._refuse_control(parent_inode_new, name_new)
+        if flags & ~_RENAME_FLAGS or flags == _RENAME_FLAGS:
+            raise PosixError(errno.EINVAL, f"rename flags {flags:#x}")
+        names = self._volume.names
+        if flags & pyfuse3.RENAME_EXCHANGE:
+            names.exchange(parent_inode_old, name_old, parent_inode_new, name_new)
+        else:
+            replace = not flags & pyfuse3.RENAME_NOREPLACE
+            names.rename(parent_inode_old, name_old, parent_inode_new, name_new, replace=replace)
+
+    @guarded
+    async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
+        """Return what a symbolic link points to."""
+        return self._volume.names.read_link(inode)
+
+    # --- directories --------------------------------------------------------------------------------------------------
+
+    @guarded
+    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        """Open a directory: the handle is the inode."""
+        return inode
+
+    @guarded
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """List a directory from a cookie on."""
+        if _is_control(fh):
+            self._list_control(start_id, token)
+            return
+        names = self._volume.names
+        for cookie, name, ino in ((_DOT, b".", fh), (_DOT_DOT, b"..", names.parent(fh))):
+            # These two are reported without a reference.
+            if start_id < cookie and not pyfuse3.readdir_reply(token, name, self._attributes(ino), cookie):
+                return
+        after = max(start_id, _DOT_DOT)
+        while page := names.page(fh, after, _PAGE_ENTRIES):
+            for dentry, inode in page:
+                entry = self._replies.entry(inode, self._volume.attributes.blocks(inode))
+                if not pyfuse3.readdir_reply(token, dentry.name, entry, dentry.cookie):
+                    return
+                self._volume.references.add(inode.ino)
+            after = page[-1][0].cookie
+
+    def _list_control(self, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        for number, (name, ino) in enumerate(self._control.names(), start=1):
+            if number > start_id and not pyfuse3.readdir_reply(token, name, self._virtual(ino), number):
+                return
+
+    @guarded
+    async def releasedir(self, fh: int) -> None:
+        """Close a directory."""
+
+    @guarded
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        """Return when everything acknowledged is in the store."""
+        await self._volume.files.fsync()
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    @guarded
+    async def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        """Make a file and open it."""
+        self._refuse_control(parent_inode, name)
+        existing = self._volume.names.lookup(parent_inode, name)
+        if existing is not None:  # the kernel thought otherwise: another mount made it meanwhile
+            if flags & os.O_EXCL:
+                raise PosixError(errno.EEXIST)
+            return await self.open(existing.ino, flags, ctx), self._entry(existing)
+        entry = self._entry(self._volume.names.make(parent_inode, name, mode | stat.S_IFREG, _caller(ctx)))
+        return pyfuse3.FileInfo(fh=entry.st_ino, keep_cache=True), entry
+
+    @guarded
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        """Open a file: the handle is the inode. The kernel leaves O_TRUNC to us."""
+        if _is_control(inode):
+            return pyfuse3.FileInfo(fh=inode, direct_io=True, keep_cache=False)
+        if flags & os.O_TRUNC:
+            await self._volume.attributes.set(inode, Changes(size=0))
+        return pyfuse3.FileInfo(fh=inode, keep_cache=True)
+
+    @guarded
+    async def read(  # type: ignore[override]
+        self, fh: int, off: int, size: int
+    ) -> bytes | memoryview | bytearray:
+        """Read from a file; pyfuse3 takes any contiguous buffer."""
+        if _is_control(fh):
+            return self._control.read(fh)[off : off + size]
+        return await self._volume.files.read(fh, off, size)
+
+    @guarded
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        """Write to a file; writing to a control file does what it is for."""
+        if _is_control(fh):
+            await self._control.write(fh)
+            return len(buf)
+        return await self._volume.files.write(fh, off, buf)
+
+    @guarded
+    async def flush(self, fh: int) -> None:
+        """Take note of a close."""
+        self._volume.files.flush(fh)
+
+    @guarded
+    async def release(self, fh: int) -> None:
+        """Take note of the last close."""
+        self._volume.files.flush(fh)
+
+    @guarded
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        """Return when everything acknowledged is in the store."""
+        await self._volume.files.fsync()
+
+    # --- attributes ---------------------------------------------------------------------------------------------------
+
+    @guarded
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext | None = None) -> pyfuse3.EntryAttributes:
+        """Return a file's attributes."""
+        return self._attributes(inode)
+
+    @guarded
+    async def setattr(
+        self,
+        inode: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        """Change a file's attributes."""
+        if _is_control(inode):
+            if fields.update_size:  # what a shell's > sends before it writes
+                return self._virtual(inode)
+            raise PosixError(errno.EPERM)
+        changes = Changes(
+            mode=attr.st_mode if fields.update_mode else None,
+            uid=attr.st_uid if fields.update_uid else None,
+            gid=attr.st_gid if fields.update_gid else None,
+            size=attr.st_size if fields.update_size else None,
+            atime_ns=attr.st_atime_ns if fields.update_atime else None,
+            mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+        )
+        changed = await self._volume.attributes.set(inode, changes)
+        return self._replies.entry(changed, self._volume.attributes.blocks(changed))
+
+    @guarded
+    async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
+        """Never asked with default_permissions: the kernel decides by mode and owner."""
+        return True
+
+    @guarded
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        """Return the size of the whole."""
+        usage = self._volume.attributes.usage()
+        data = pyfuse3.StatvfsData()
+        data.f_bsize = data.f_frsize = usage.block_bytes
+        data.f_blocks = usage.blocks
+        data.f_bfree = data.f_bavail = usage.blocks_free
+        data.f_files = usage.files
+        data.f_ffree = data.f_favail = usage.files_free
+        data.f_namemax = usage.name_bytes_max
+        return data
+
+    @guarded
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        """Return an extended attribute, or what storefs knows of the file."""
+        if _is_control(inode):
+            return self._control.xattr(inode, name)
+        if name == control.INFO_XATTR:
+            return self._volume.control.info_text(inode)
+        return self._volume.attributes.get_xattr(inode, name)
+
+    @guarded
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> list[bytes]:
+        """Return the names of extended attributes; those of storefs itself are not listed."""
+        return [] if _is_control(inode) else self._volume.attributes.list_xattrs(inode)
+
+    @guarded
+    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """Set an extended attribute."""
+        self._refuse_own_xattr(inode, name)
+        self._volume.attributes.set_xattr(inode, name, value)
+
+    @guarded
+    async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """Remove an extended attribute."""
+        self._refuse_own_xattr(inode, name)
+        self._volume.attributes.remove_xattr(inode, name)
+
+    # --- the steps ----------------------------------------------------------------------------------------------------
+
+    def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
+        """Return an inode's attributes in a reply that gives the kernel a reference to it."""
+        self._volume.references.add(inode.ino)
+        return self._replies.entry(inode, self._volume.attributes.blocks(inode))
+
+    def _attributes(self, ino: int) -> pyfuse3.EntryAttributes:
+        if _is_control(ino):
+            return self._virtual(ino)
+        inode = self._volume.attributes.get(ino)
+        return self._replies.entry(inode, self._volume.attributes.blocks(inode))
+
+    def _virtual(self, ino: int) -> pyfuse3.EntryAttributes:
+        now_ns = self._volume.engine.world.clock.now_ns()
+        entry = virtual(ino, self._control.mode(ino), self._control.size(ino), now_ns)
+        entry.st_uid, entry.st_gid = self._control.uid, self._control.gid
+        return entry
+
+    def _refuse_control(self, parent: int, name: bytes, ino: int = pyfuse3.ROOT_INODE) -> None:
+        """Refuse to make, move or remove anything of the control directory."""
+        if parent == pyfuse3.ROOT_INODE and name == control.DIRECTORY_NAME:
+            raise PosixError(errno.EEXIST, "the control directory")
+        if _is_control(parent) or _is_control(ino):
+            raise PosixError(errno.EPERM, "the control directory")
+
+    def _refuse_own_xattr(self, ino: int, name: bytes) -> None:
+        if _is_control(ino) or name in (control.INFO_XATTR, control.ERROR_XATTR):
+            raise PosixError(errno.EPERM, os.fsdecode(name))

@@ -1,0 +1,194 @@
+"""The wiring: the one place where ports meet their adapters."""
+
+import functools
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+import trio
+
+from storefs.cache import home
+from storefs.cache.home import CacheHome, Holder
+from storefs.core.chunking import ChunkSizes
+from storefs.core.storeinfo import StoreInfo
+from storefs.engine.engine import World
+from storefs.engine.limits import Limits
+from storefs.engine.opening import RootOwner, open_store
+from storefs.errors import CacheLocked, NotAStore, UsageError
+from storefs.metrics import Metrics
+from storefs.objects.directory import DirectoryObjects
+from storefs.objects.meter import MeteredObjects
+from storefs.objects.race import prove_conditional_puts
+from storefs.objects.retry import RetryingObjects
+from storefs.ports import KernelCache, ObjectStore
+from storefs.settings import Settings
+from storefs.tree.pending import left_behind
+
+T = TypeVar("T")
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        return time.time_ns()
+
+
+class SystemChance:
+    """The machine's randomness."""
+
+    def token(self, length: int) -> bytes:
+        """Random bytes."""
+        return secrets.token_bytes(length)
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number between two."""
+        return low + (high - low) * secrets.randbits(53) / (1 << 53)
+
+
+class Threads:
+    """Runs blocking calls in a few threads."""
+
+    def __init__(self, threads: int) -> None:
+        self._limiter = trio.CapacityLimiter(threads)
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """Return ``function(*args)``, run in a thread."""
+        return await trio.to_thread.run_sync(functools.partial(function, *args), limiter=self._limiter)
+
+
+def connect(source: str, settings: Settings, metrics: Metrics) -> ObjectStore:
+    """Return the store that ``source`` names (s3://bucket/prefix, file:///path, or a path), with retries and meter.
+
+    Blocks while credentials are looked for. Raises UsageError, NotAStore.
+    """
+    parts = urlsplit(source)
+    store: ObjectStore
+    if parts.scheme == "s3":
+        store = _bucket(parts.netloc, parts.path.strip("/"), settings)
+    elif parts.scheme in ("", "file"):
+        store = _directory(source if parts.scheme == "" else unquote(parts.path), create=not settings.flag("ro"))
+    else:
+        raise UsageError(f"{source}: a source is s3://bucket/prefix, file:///path or a path, not {parts.scheme}://")
+    deadline_s = settings.number("store_deadline")
+    return RetryingObjects(MeteredObjects(store, metrics), SystemChance(), deadline_s=deadline_s, metrics=metrics)
+
+
+def _bucket(bucket: str, prefix: str, settings: Settings) -> ObjectStore:
+    from storefs.objects.s3.client import S3Objects  # noqa: PLC0415 - boto3 is heavy, and not everybody's
+    from storefs.objects.s3.options import S3Options  # noqa: PLC0415
+
+    if not bucket:
+        raise UsageError("an S3 source names a bucket: s3://bucket/prefix")
+    endpoint = settings.text("endpoint_url")
+    path_style = settings.values["path_style"]
+    ca_bundle = settings.text("ca_bundle")
+    return S3Objects(
+        S3Options(
+            bucket=bucket,
+            prefix=prefix,
+            endpoint_url=endpoint,
+            region=settings.text("region"),
+            profile=settings.text("profile"),
+            path_style=bool(path_style) if path_style is not None else endpoint is not None,
+            ca_bundle=Path(ca_bundle) if ca_bundle else None,
+            sse=settings.text("sse"),
+            kms_key=settings.text("sse_kms_key"),
+            storage_class=settings.text("storage_class"),
+            request_payer=settings.flag("request_payer"),
+            connections=settings.whole("connections") or 16,
+        )
+    )
+
+
+def _directory(path: str, *, create: bool) -> ObjectStore:
+    root = Path(path).absolute()
+    if root.exists() and not root.is_dir():
+        raise NotAStore(f"{root} is not a directory")
+    if not root.exists():
+        if not create or not root.parent.is_dir():
+            raise NotAStore(f"there is no directory {root}" + ("" if create else " (and 'ro' makes none)"))
+        root.mkdir()
+    return DirectoryObjects(root, Threads(16))
+
+
+async def identify(store: ObjectStore, settings: Settings) -> StoreInfo:
+    """Return the store's identity, making a store of an empty place unless the mount is read-only."""
+    owner = None if settings.flag("ro") else RootOwner(os.geteuid(), os.getegid())
+    return await open_store(store, SystemClock(), SystemChance(), functools.partial(prove, store), owner, ChunkSizes())
+
+
+async def prove(store: ObjectStore) -> dict[str, int]:
+    """Race conditional puts on the store; return how it was done. Raises UnsafeStore."""
+    proof = await prove_conditional_puts(store, SystemChance())
+    return {"writers": proof.writers, "rounds": proof.rounds}
+
+
+def cache_dir(settings: Settings) -> Path:
+    """Return the directory of caches."""
+    named = settings.text("cache_dir")
+    if named:
+        return Path(named).expanduser().absolute()
+    if os.geteuid() == 0:
+        return Path("/var/cache/storefs")
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "storefs"
+
+
+async def lock_cache(
+    info: StoreInfo, settings: Settings, mountpoint: str, wait_s: float, say: Callable[[str], None]
+) -> CacheHome:
+    """Lock a cache directory for this mount, waiting for a daemon that is just finishing with it.
+
+    Raises CacheLocked when it does not finish within ``wait_s``.
+    """
+    name = info.store.hex() + ("-ro" if settings.flag("ro") else "")
+    began_s = trio.current_time()
+    said = False
+    while isinstance(found := home.acquire(cache_dir(settings), name, left_behind), Holder):
+        if trio.current_time() - began_s > wait_s:
+            raise CacheLocked(
+                f"the last mount of this store (process {found.pid}) is still committing after {wait_s:g} s:"
+                " wait for it, or name another cache_dir"
+            )
+        if not said:
+            say(f"waiting for process {found.pid}, which still commits what was written at {found.mountpoint}")
+            said = True
+        await trio.sleep(0.2)
+    found.announce(mountpoint, finishing=False)
+    return found
+
+
+def limits(settings: Settings, home_path: Path) -> Limits:
+    """Return the engine's bounds for these settings."""
+    cache_size = settings.whole("cache_size")
+    if cache_size is None:
+        cache_size = max(256 << 20, min(20 << 30, shutil.disk_usage(home_path).free // 2))
+    return Limits(
+        cache_bytes=cache_size,
+        dirty_bytes=settings.whole("dirty_limit") or cache_size // 2,
+        decoded_bytes=settings.whole("memory") or 128 << 20,
+        commit_interval_s=settings.number("commit_interval"),
+        store_deadline_s=settings.number("store_deadline"),
+        poll_s=settings.number("poll_interval"),
+    )
+
+
+def world(store: ObjectStore, kernel: KernelCache) -> World:
+    """Return the world of an engine on this machine."""
+    return World(
+        store=store,
+        clock=SystemClock(),
+        chance=SystemChance(),
+        offload=Threads(4),
+        kernel=kernel,
+        host=socket.gethostname(),
+        machine_boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+    )
