@@ -30,11 +30,14 @@ from storefs.engine.wakeup import Wakeup
 from storefs.errors import Corrupt, LostRace, ReadOnly
 from storefs.model import ROOT_INO
 from storefs.ports import Chance, Clock, KernelCache, ObjectStore, Offload
+from storefs.tree.database import checkpoint
 from storefs.tree.local import Numbers
 from storefs.tree.tree import Tree
 from storefs.vault.vault import Vault
 
 log = logging.getLogger(__name__)
+
+_CHECKPOINT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,7 @@ async def running(
             )  # fmt: skip
             nursery.start_soon(engine.follower.run)
             nursery.start_soon(engine.pressure.run)
+            nursery.start_soon(_checkpoint, engine)
             if not ro:
                 nursery.start_soon(engine.cutter.run)
                 nursery.start_soon(engine.committer.run)
@@ -197,6 +201,13 @@ async def _assemble(
         numbers=numbers, fetcher=fetcher, reader=reader, cutter=cutter, committer=committer, pressure=pressure,
         follower=follower, snapshots=snapshots, writer=writer, recovered=recovered, ro=ro,
     )  # fmt: skip
+
+
+async def _checkpoint(engine: Engine) -> None:
+    """Keep the replica's write-ahead log short."""
+    while True:
+        await trio.sleep(_CHECKPOINT_S)
+        await engine.world.offload.run(checkpoint, engine.home.tree)
 
 
 async def _write_snapshots(engine: Engine) -> None:

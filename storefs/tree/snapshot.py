@@ -30,7 +30,7 @@ def write(source: Path, target: Path) -> SnapshotInfo:
     local, and undoes what is pending, so that the snapshot is the tree at exactly the replica's position.
     """
     with contextlib.closing(apsw.Connection(str(target))) as copy:
-        copy.execute("PRAGMA page_size = 16384; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
+        copy.execute("PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
         copy.execute("ATTACH ? AS replica", (str(source),))
         copy.execute("BEGIN").fetchall()
         copy.execute(schema.REPLICATED_SQL).fetchall()
