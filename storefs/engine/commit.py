@@ -6,6 +6,7 @@ try and put unchanged until the number is taken, by us or by somebody else: a tr
 
 import logging
 from dataclasses import dataclass
+from typing import NoReturn
 
 import trio
 
@@ -215,15 +216,21 @@ class Committer:
         except PreconditionFailed:
             taken = await self._journal.get(intent.seq)
             if taken is None or taken.header.nonce != intent.nonce:
-                self.lost = LostRace(
-                    f"another mount made commit {intent.seq} first; this mount is read-only now and keeps"
-                    f" {self._tree.pending.count} changes in its cache directory"
-                )
-                raise self.lost from None
+                self._lose(intent.seq)
         header, _ = commitheader.parse(intent.object, intent.seq)
         self._confirm(intent.high, Position(header.seq, header.nonce, header.chain), len(intent.object))
         self.last_commit_ns = self._clock.now_ns()
         log.debug("commit %d holds changes %d to %d", intent.seq, intent.low, intent.high)
+
+    def _lose(self, seq: int) -> NoReturn:
+        """Stop committing: another mount was first, and its changes cannot be put under ours yet."""
+        with self._tree.database.transaction():
+            self._tree.local.set("lost", seq)
+        self.lost = LostRace(
+            f"another mount made commit {seq} first; this mount is read-only now and keeps"
+            f" {self._tree.pending.count} changes in its cache directory"
+        )
+        raise self.lost from None
 
     def _confirm(self, high: int, position: Position | None, stored: int = 0) -> None:
         """Record that the store holds the changes up to ``high``: they are no longer pending."""

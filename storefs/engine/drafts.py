@@ -68,21 +68,21 @@ class Drafts:
         position = self._staging.append(ino, offset, data, now_ns)
         return self._cover(ino, offset, len(data), position, now_ns)
 
-    def replay(self, ino: int, piece: Piece, time_ns: int) -> None:
-        """Take in a write found in the log at the start."""
+    def replay(self, ino: int, piece: Piece, mtime_ns: int | None) -> None:
+        """Take in a write found in the log at the start; ``mtime_ns`` is None when the file's times were set since."""
         self._staging.retain(piece.position, piece.length)
-        draft = self._cover(ino, piece.offset, piece.length, piece.position, time_ns)
+        draft = self._cover(ino, piece.offset, piece.length, piece.position, mtime_ns)
         draft.whole = True
 
-    def _cover(self, ino: int, offset: int, length: int, position: int, now_ns: int) -> Draft:
+    def _cover(self, ino: int, offset: int, length: int, position: int, mtime_ns: int | None) -> Draft:
         draft = self._drafts.get(ino)
         now_s = trio.current_time()
         if draft is None:
-            draft = self._drafts[ino] = Draft(ino, now_ns, now_s)
+            draft = self._drafts[ino] = Draft(ino, mtime_ns, now_s)
             draft.settled.set()
         self._release(draft.fresh.overlapping(offset, offset + length))
         draft.fresh.put(offset, length, position)
-        draft.mtime_ns = now_ns
+        draft.mtime_ns = mtime_ns
         draft.touched_s = now_s
         draft.whole = False
         return draft

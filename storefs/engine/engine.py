@@ -1,9 +1,10 @@
 """The engine of one mount: its parts put together, its background tasks, its beginning and end."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -38,6 +39,7 @@ from storefs.vault.vault import Vault
 log = logging.getLogger(__name__)
 
 _CHECKPOINT_S = 1.0
+_RESTART_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +138,15 @@ async def running(
                 world, info, home, limits, in_use, ro=ro, nursery=nursery, snapshots=snapshots,
                 tree=tree, vault=vault, files=files, staging=staging,
             )  # fmt: skip
-            nursery.start_soon(engine.follower.run)
-            nursery.start_soon(engine.pressure.run)
-            nursery.start_soon(_checkpoint, engine)
+            tasks: list[Callable[[], Awaitable[None]]] = [
+                engine.follower.run,
+                engine.pressure.run,
+                partial(_checkpoint, engine),
+            ]
             if not ro:
-                nursery.start_soon(engine.cutter.run)
-                nursery.start_soon(engine.committer.run)
-                nursery.start_soon(_write_snapshots, engine)
+                tasks += [engine.cutter.run, engine.committer.run, partial(_write_snapshots, engine)]
+            for task in tasks:
+                nursery.start_soon(_keep_running, task)
             yield engine
             nursery.cancel_scope.cancel()
     finally:
@@ -174,6 +178,8 @@ async def _assemble(
         await catch_up(tree, journal)
     except LostRace as error:
         lost = error
+        with tree.database.transaction():
+            tree.local.set("lost", tree.local.position.seq + 1)
     unclean = tree.local.get("clean") == 0
     power_cut = unclean and tree.local.get("machine_boot") != world.machine_boot
     writer = Writer(0, bytes(16)) if ro else await node.claim(tree, store, clock, chance, world.host, fresh=power_cut)
@@ -201,6 +207,16 @@ async def _assemble(
         numbers=numbers, fetcher=fetcher, reader=reader, cutter=cutter, committer=committer, pressure=pressure,
         follower=follower, snapshots=snapshots, writer=writer, recovered=recovered, ro=ro,
     )  # fmt: skip
+
+
+async def _keep_running(task: Callable[[], Awaitable[None]]) -> None:
+    """Run a background task; a defect in it is logged and must not take the mount down with it."""
+    while True:
+        try:
+            await task()
+        except Exception:
+            log.exception("a background task failed and is started again")
+            await trio.sleep(_RESTART_S)
 
 
 async def _checkpoint(engine: Engine) -> None:

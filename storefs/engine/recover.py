@@ -149,15 +149,17 @@ def _replay(tree: Tree, staging: Staging, drafts: Drafts) -> tuple[int, int]:
     files: set[int] = set()
     staged = 0
     for record in staging.records():
-        if tree.dentries.name_of(record.ino) is None:
+        inode = tree.inodes.get(record.ino)
+        if inode is None or not inode.nlink:
             continue
+        mtime_ns = record.time_ns if record.time_ns > inode.ctime_ns else None
         left = WriteMap()
         left.put(record.offset, record.length, record.position)
         for settled in absorbed.get(record.ino, ()):
             if record.position < settled.position:
                 left.clear(settled.start, settled.end)
         for piece in left.pieces:
-            drafts.replay(record.ino, Piece(piece.offset, piece.length, piece.position), record.time_ns)
+            drafts.replay(record.ino, Piece(piece.offset, piece.length, piece.position), mtime_ns)
             files.add(record.ino)
             staged += piece.length
     if staging.end == 0:  # a new log: its positions start again, old notes would hide its records

@@ -1,9 +1,11 @@
 """A real mount for tests: a daemon that can be killed, stopped and brought back, under a limit that ends every hang."""
 
+import contextlib
 import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -78,10 +80,7 @@ class Mounted:
 
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
-        # One limit for all that happens inside: it must strike before pytest's own, which would leave the mount behind.
-        self._watchdog = threading.Timer(self._limit_s, self._end_hang)
-        self._watchdog.daemon = True
-        self._watchdog.start()
+        self.allow(self._limit_s)
         try:
             self.start()
         except BaseException:
@@ -114,6 +113,15 @@ class Mounted:
         """The daemon's process id."""
         assert self._daemon is not None
         return self._daemon.pid
+
+    def allow(self, limit_s: float) -> None:
+        """From now on, ``limit_s`` pass before the mount is ended as one that hangs."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._limit_s = limit_s
+        self._watchdog = threading.Timer(limit_s, self._end_hang)
+        self._watchdog.daemon = True
+        self._watchdog.start()
 
     def start(self) -> None:
         """Start the daemon and return when the mount is up. Raises MountFailed with its message and exit code."""
@@ -197,32 +205,19 @@ class Mounted:
     def _end_hang(self) -> None:
         """Make every call that waits for this mount fail, from the watchdog's thread."""
         self.hung = True
-        self._abort()
+        _abort(self._connection)
         if self._daemon is not None:
             self._daemon.kill()
-
-    def _abort(self) -> None:
-        if self._connection is None:
-            return
-        control = _CONNECTIONS / self._connection / "abort"
-        if not control.exists():
-            subprocess.run(["mount", "-t", "fusectl", "fusectl", str(_CONNECTIONS)], check=False, capture_output=True)
-        try:
-            control.write_text("1")
-        except OSError:
-            return  # gone already, or not ours to abort; killing the daemon comes next
 
     def _clean_up(self) -> None:
         if self._watchdog is not None:
             self._watchdog.cancel()
-        self._abort()
+        _abort(self._connection)
         if self._daemon is not None:
             self._daemon.kill()
             self._daemon.wait(COMMAND_S)
             self._daemon = None
-        # More than once: a test may have mounted over a dead mount.
-        while _connection(self.path) is not None and _unmount_lazily(self.path):
-            pass
+        end_mounts(self.path)
 
     def _story(self) -> str:
         head = f"the mount hung for more than {self._limit_s:g} s; " if self.hung else ""
@@ -253,6 +248,26 @@ def _connection(path: Path) -> str | None:
     return found
 
 
-def _unmount_lazily(path: Path) -> bool:
+def end_mounts(path: Path) -> None:
+    """Take away whatever storefs is mounted at ``path``, hanging or not, and kill the daemons that serve it."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if b"storefsd" in words and os.fsencode(path) in words:
+                os.kill(int(folder.name), signal.SIGKILL)
     program = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-u", "-z"]
-    return subprocess.run([*program, str(path)], check=False, capture_output=True).returncode == 0
+    while (connection := _connection(path)) is not None:  # more than once: one may be mounted over a dead one
+        _abort(connection)
+        if subprocess.run([*program, str(path)], check=False, capture_output=True).returncode:
+            break
+
+
+def _abort(connection: str | None) -> None:
+    """Make every call that waits for a FUSE connection fail."""
+    if connection is None:
+        return
+    control = _CONNECTIONS / connection / "abort"
+    if not control.exists():
+        subprocess.run(["mount", "-t", "fusectl", "fusectl", str(_CONNECTIONS)], check=False, capture_output=True)
+    with contextlib.suppress(OSError):  # gone already, or not ours to abort: then killing the daemon must do
+        control.write_text("1")

@@ -7,6 +7,7 @@ also inserts the operation's own changeset into the local table ``pending``. A c
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 
 import apsw
@@ -118,14 +119,26 @@ def prove_recording(database: Database) -> None:
             database.run("ROLLBACK")
 
 
-def left_behind(path: Path) -> bool:
-    """Whether the replica at ``path``, in use by nobody, holds changes that no commit has, or was cut off."""
+class Leftover(Enum):
+    """What the last mount of a cache directory left in its replica."""
+
+    NOTHING = "nothing"
+    CHANGES = "changes"
+    """Changes that no commit holds, or it was cut off: the next mount takes them over."""
+    LOST = "lost"
+    """Changes that lost the race against another mount's: kept, and of no use to a mount that is to write."""
+
+
+def leftover(path: Path) -> Leftover:
+    """Return what the replica at ``path``, in use by nobody, holds."""
     if not path.exists():
-        return False
+        return Leftover.NOTHING
     try:
         with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
             changes = connection.execute("SELECT count(*) FROM pending").fetchone()
-            clean = connection.execute("SELECT value FROM state WHERE key = 'clean'").fetchone()
+            marks = connection.execute("SELECT key, value FROM state WHERE key IN ('clean', 'lost')").fetchall()
     except apsw.Error:
-        return False
-    return changes != (0,) or clean != (1,)
+        return Leftover.NOTHING
+    if any(key == "lost" for key, _ in marks):
+        return Leftover.LOST
+    return Leftover.NOTHING if changes == (0,) and ("clean", 1) in marks else Leftover.CHANGES

@@ -41,10 +41,6 @@ class Tree:
         """Return how many bytes the tree's sealed shards take in the store."""
         return self.database.value("SELECT sum(size) FROM shard")
 
-    def file_count(self) -> int:
-        """Return about how many files the tree has, without counting them one by one."""
-        return self.inodes.count()
-
     def close(self) -> None:
         """Close the file."""
         self.database.close()

@@ -6,6 +6,8 @@ import stat
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
+import trio
+
 from storefs.engine.engine import Engine
 from storefs.errors import PosixError
 from storefs.model import FILE_BYTES_MAX, NAME_BYTES_MAX, Inode
@@ -45,6 +47,8 @@ class Attributes:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._tree = engine.tree
+        self._files = 0
+        self._count_again_s = 0.0
 
     def get(self, ino: int) -> Inode:
         """Return a file's attributes as they are now, staged writes included. Raises PosixError (ENOENT)."""
@@ -62,6 +66,13 @@ class Attributes:
             return replace(inode, size=max(inode.size, draft.end))
         ctime_ns = max(inode.ctime_ns, draft.mtime_ns)
         return replace(inode, size=max(inode.size, draft.end), mtime_ns=draft.mtime_ns, ctime_ns=ctime_ns)
+
+    def changed_times(self, inode: Inode, now_ns: int) -> dict[str, int]:
+        """Return the columns for a change of a file's status now: what its draft knows of its mtime goes along.
+
+        After a crash a staged write older than ctime is taken to have had its say on mtime.
+        """
+        return {"ctime_ns": now_ns, "mtime_ns": self.current(inode).mtime_ns}
 
     def blocks(self, inode: Inode) -> int:
         """Return st_blocks: units of 512 bytes that are not holes."""
@@ -133,27 +144,38 @@ class Attributes:
             raise PosixError(errno.E2BIG, f"xattr value of {len(value)} bytes")
         if sum(len(other) + 1 for other in {*self._tree.xattrs.names(ino), name}) > XATTR_NAMES_BYTES_MAX:
             raise PosixError(errno.ENOSPC, "too many xattrs")
-        self.get(ino)
+        times = self.changed_times(self.get(ino), self._engine.world.clock.now_ns())
         with self._change(ino):
             self._tree.xattrs.set(ino, name, value)
-            self._tree.inodes.update(ino, ctime_ns=self._engine.world.clock.now_ns())
+            self._tree.inodes.update(ino, **times)
 
     def remove_xattr(self, ino: int, name: bytes) -> None:
         """Remove an extended attribute. Raises PosixError (ENODATA)."""
         self._engine.require_writable()
         self.get_xattr(ino, name)
+        times = self.changed_times(self.get(ino), self._engine.world.clock.now_ns())
         with self._change(ino):
             self._tree.xattrs.remove(ino, name)
-            self._tree.inodes.update(ino, ctime_ns=self._engine.world.clock.now_ns())
+            self._tree.inodes.update(ino, **times)
 
     # --- the whole ----------------------------------------------------------------------------------------------------
+
+    def _file_count(self) -> int:
+        """Return how many files there are, counted anew now and then: that takes a while in a large tree."""
+        now_s = trio.current_time()
+        if now_s >= self._count_again_s:
+            began_ns = self._engine.world.clock.now_ns()
+            self._files = self._tree.inodes.count()
+            took_s = (self._engine.world.clock.now_ns() - began_ns) / 1e9
+            self._count_again_s = now_s + 1 + 1000 * took_s
+        return self._files
 
     def usage(self) -> Usage:
         """Return what statfs answers. A store has no end: free is what a petabyte leaves."""
         stored = self._tree.stored_bytes()
         blocks = (1 << 50) // _BLOCK_BYTES
         used = min(blocks, -(-stored // _BLOCK_BYTES))
-        files = self._tree.file_count()
+        files = self._file_count()
         return Usage(_BLOCK_BYTES, blocks, blocks - used, files + (1 << 30), 1 << 30, NAME_BYTES_MAX)
 
 

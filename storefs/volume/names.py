@@ -94,7 +94,7 @@ class Names:
         cookie = self._engine.numbers.take()
         with self._tree.pending.recorded():
             self._tree.dentries.insert(parent, name, ino, cookie, inode.mode)
-            self._tree.inodes.update(ino, ctime_ns=now_ns)
+            self._tree.inodes.update(ino, **self._attributes.changed_times(inode, now_ns))
             self._touch(parent, now_ns)
         return self._attributes.get(ino)
 
@@ -144,7 +144,7 @@ class Names:
                 self._drop_name(new_parent, new_name, victim, now_ns)
             self._tree.dentries.remove(parent, name)
             self._tree.dentries.insert(new_parent, new_name, inode.ino, cookie, inode.mode)
-            self._tree.inodes.update(inode.ino, ctime_ns=now_ns)
+            self._tree.inodes.update(inode.ino, **self._attributes.changed_times(inode, now_ns))
             for directory in {parent, new_parent}:
                 self._touch(directory, now_ns)
         self._drop_draft(victim)
@@ -167,8 +167,8 @@ class Names:
             self._tree.dentries.remove(new_parent, new_name)
             self._tree.dentries.insert(parent, name, other.ino, first, other.mode)
             self._tree.dentries.insert(new_parent, new_name, one.ino, second, one.mode)
-            for ino in {one.ino, other.ino}:
-                self._tree.inodes.update(ino, ctime_ns=now_ns)
+            for inode in (one, other):
+                self._tree.inodes.update(inode.ino, **self._attributes.changed_times(inode, now_ns))
             for directory in {parent, new_parent}:
                 self._touch(directory, now_ns)
 
@@ -248,7 +248,7 @@ class Names:
         if _dies(inode):
             self._tree.inodes.remove(inode.ino)
         else:
-            self._tree.inodes.update(inode.ino, ctime_ns=now_ns)
+            self._tree.inodes.update(inode.ino, **self._attributes.changed_times(inode, now_ns))
 
     def _orphaning(self, inode: Inode | None) -> Callable[[], None] | None:
         """Return what keeps a file that is about to lose its last name for those who still use it."""
