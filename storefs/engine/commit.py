@@ -225,7 +225,7 @@ class Committer:
     def _lose(self, seq: int) -> NoReturn:
         """Stop committing: another mount was first, and its changes cannot be put under ours yet."""
         with self._tree.database.transaction():
-            self._tree.local.set("lost", seq)
+            self._tree.local.put("lost", seq)
         self.lost = LostRace(
             f"another mount made commit {seq} first; this mount is read-only now and keeps"
             f" {self._tree.pending.count} changes in its cache directory"
@@ -242,7 +242,7 @@ class Committer:
             if position is not None:
                 tree.local.position = position
                 size = tree.local.get("journal_bytes")
-                tree.local.set("journal_bytes", (size if isinstance(size, int) else 0) + stored)
+                tree.local.put("journal_bytes", (size if isinstance(size, int) else 0) + stored)
         self._progress.set()
         self._progress = trio.Event()
 

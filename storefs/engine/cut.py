@@ -142,13 +142,15 @@ class Cutter:
     def _cuttable(self, draft: Draft) -> bool:
         """Whether a draft has something to cut into a file that still has a name."""
         current = self._drafts.get(draft.ino) is draft and bool(draft.fresh)
-        return current and self._tree.dentries.name_of(draft.ino) is not None
+        return current and not self._tree.local.is_orphan(draft.ino)
 
     def _jobs(self, draft: Draft, *, final: bool) -> list[_Job]:
         """Plan the runs of a draft. Small neighbours go along, lest a file crumble into ever smaller extents."""
         ino, runs = draft.ino, draft.cutting.runs()
         inode = self._tree.inodes.get(ino)
-        size = max(inode.size if inode else 0, draft.end)
+        if inode is None or not inode.size:  # nothing older that could go along
+            return [_Job(draft, run.start, run.end, final=final or run.end < draft.end) for run in runs]
+        size = max(inode.size, draft.end)
         extents = self._tree.extents
         if final and size <= self._limits_small and extents.count(ino, _FRAGMENTS_MAX + 1) + len(runs) > _FRAGMENTS_MAX:
             base = self._reader.local(ino, 0, size)
@@ -222,7 +224,7 @@ class Cutter:
             for one, group in zip(batch, pieces, strict=True):
                 draft = one.job.draft
                 inode = tree.inodes.get(draft.ino)
-                if not group or inode is None or tree.dentries.name_of(draft.ino) is None:
+                if not group or inode is None or tree.local.is_orphan(draft.ino):
                     continue  # removed while it was cut
                 end = group[-1].offset + len(group[-1].data)
                 tree.extents.clear(draft.ino, one.start, end)

@@ -100,7 +100,7 @@ class Engine:
         if self.snapshots.due(self.tree, unmounting=True):
             await self.snapshots.write(self.tree, self.home.tree)
         with self.tree.database.transaction():
-            self.tree.local.set("clean", 1)
+            self.tree.local.put("clean", 1)
 
 
 async def _open_tree(home: CacheHome, info: StoreInfo, snapshots: Snapshots) -> Tree:
@@ -179,7 +179,7 @@ async def _assemble(
     except LostRace as error:
         lost = error
         with tree.database.transaction():
-            tree.local.set("lost", tree.local.position.seq + 1)
+            tree.local.put("lost", tree.local.position.seq + 1)
     unclean = tree.local.get("clean") == 0
     power_cut = unclean and tree.local.get("machine_boot") != world.machine_boot
     writer = Writer(0, bytes(16)) if ro else await node.claim(tree, store, clock, chance, world.host, fresh=power_cut)
@@ -192,8 +192,8 @@ async def _assemble(
     if not ro:
         recovered = recover(tree, staging, cache, drafts, shards, unclean=unclean, verify=power_cut)
         with tree.database.transaction():
-            tree.local.set("clean", 0)
-            tree.local.set("machine_boot", world.machine_boot)
+            tree.local.put("clean", 0)
+            tree.local.put("machine_boot", world.machine_boot)
     fetcher = Fetcher(tree, store, cache, DecodedChunks(limits.decoded_bytes), offload, limits, nursery)
     reader = Reader(tree, drafts, fetcher, cache, limits)
     cutter = Cutter(tree, drafts, staging, shards, reader, Chunker(info.sizes), numbers, offload, limits)

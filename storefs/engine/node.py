@@ -32,8 +32,8 @@ async def claim(tree: Tree, store: ObjectStore, clock: Clock, chance: Chance, ho
     else:
         writer = Writer(await _take_new(store, body), boot)
     with tree.database.transaction():
-        tree.local.set("node", writer.node)
-        tree.local.set("boot", writer.boot)
+        tree.local.put("node", writer.node)
+        tree.local.put("boot", writer.boot)
     return writer
 
 

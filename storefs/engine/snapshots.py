@@ -76,8 +76,8 @@ class Snapshots:
             seq = info.position.seq
             await self._store.put(keys.snapshot(seq), packed)
             with tree.database.transaction():
-                tree.local.set("snapshot", seq)
-                tree.local.set("journal_bytes", 0)
+                tree.local.put("snapshot", seq)
+                tree.local.put("journal_bytes", 0)
             log.info("wrote the snapshot of commit %d", seq)
         except (StorefsError, OSError) as error:
             log.warning("no snapshot was written: %s", error)

@@ -43,13 +43,15 @@ class Local:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._orphans = self._read_orphans()
+        database.on_rollback.append(self._reread_orphans)
 
     def get(self, key: str) -> Any:
         """Return a single value, or None."""
         row = self._database.row("SELECT value FROM state WHERE key = ?", (key,))
         return row[0] if row else None
 
-    def set(self, key: str, value: bytes | int | str) -> None:
+    def put(self, key: str, value: bytes | int | str) -> None:
         """Set a single value."""
         self._database.run(
             "INSERT INTO state VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
@@ -65,9 +67,9 @@ class Local:
 
     @position.setter
     def position(self, at: Position) -> None:
-        self.set("seq", at.seq)
-        self.set("nonce", at.nonce)
-        self.set("chain", at.chain)
+        self.put("seq", at.seq)
+        self.put("nonce", at.nonce)
+        self.put("chain", at.chain)
 
     @property
     def intent(self) -> Intent | None:
@@ -86,18 +88,26 @@ class Local:
 
     def orphans(self) -> list[int]:
         """Return the inodes without a name whose rows are kept for the kernel."""
-        return [int(row[0]) for row in self._database.rows("SELECT ino FROM orphan")]
+        return list(self._orphans)
 
     def is_orphan(self, ino: int) -> bool:
-        """Whether an inode lost its last name while in use."""
-        return self._database.row("SELECT 1 FROM orphan WHERE ino = ?", (ino,)) is not None
+        """Whether an inode lost its last name while in use. Asked at every turn, so the answer is in memory."""
+        return ino in self._orphans
+
+    def _read_orphans(self) -> set[int]:
+        return {int(row[0]) for row in self._database.rows("SELECT ino FROM orphan")}
+
+    def _reread_orphans(self) -> None:
+        self._orphans = self._read_orphans()
 
     def add_orphan(self, ino: int) -> None:
         """Note an inode that lost its last name while it is in use."""
+        self._orphans.add(ino)
         self._database.run("INSERT OR IGNORE INTO orphan VALUES (?)", (ino,))
 
     def remove_orphan(self, ino: int) -> None:
         """Forget an orphan."""
+        self._orphans.discard(ino)
         self._database.run("DELETE FROM orphan WHERE ino = ?", (ino,))
 
 
@@ -126,7 +136,7 @@ class Numbers:
             stored = self._local.get(self._key)
             self._next = max(self._next, stored if isinstance(stored, int) else 1)
             self._limit = self._next + _RESERVED_AT_ONCE
-            self._local.set(self._key, self._limit)
+            self._local.put(self._key, self._limit)
         number = self._base | self._next
         self._next += 1
         return number

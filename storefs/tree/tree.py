@@ -34,7 +34,7 @@ class Tree:
         """Make the root directory of a new store: the same on every replica, part of no commit."""
         with self.database.transaction():
             self.inodes.insert(ROOT_INO, mode, uid, gid, now_ns)
-            self.local.set("store", store)
+            self.local.put("store", store)
             self.local.position = self.local.position
 
     def stored_bytes(self) -> int:
