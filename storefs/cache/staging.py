@@ -112,14 +112,16 @@ class Staging:
 
     def release(self, position: int, length: int) -> None:
         """Count bytes as no longer needed."""
-        self._at(position).live -= length
+        segment = self._at(position)
+        segment.live -= length
+        assert segment.live >= 0, f"segment {segment.path} gave away more than it had"
 
     def drop_dead(self) -> bool:
         """Remove the segments without a byte that is needed; return whether any went."""
         active = self._segments[-1]
         if active.live == 0 and active.length >= _ROTATE_IDLE_BYTES:
             self._open_segment(self.end)
-        dead = [segment for segment in self._segments[:-1] if segment.live <= 0]
+        dead = [segment for segment in self._segments[:-1] if segment.live == 0]
         for segment in dead:
             os.close(segment.fd)
             segment.path.unlink()

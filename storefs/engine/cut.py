@@ -203,8 +203,10 @@ class Cutter:
         self._reader.hold(
             [(piece.chunk, piece.data) for group in pieces for piece in group if piece.chunk not in places]
         )
-        self._record(batch, pieces, places, upto)
+        gone = self._record(batch, pieces, places, upto)
         for one, group in zip(batch, pieces, strict=True):
+            if one.job.draft.ino in gone:
+                continue  # what was staged stays so: somebody may still have the file open
             done = group[-1].offset + len(group[-1].data) if group else one.start
             self._drafts.absorbed(one.job.draft, Span(one.start, done))
             if one.end < one.job.end:  # cut short by the window: the rest comes next
@@ -213,9 +215,13 @@ class Cutter:
 
     def _record(
         self, batch: list[_Slice], pieces: list[list[_Piece]], places: dict[ChunkId, ChunkPlace], upto: int
-    ) -> None:
-        """Make the new contents part of the tree: one transaction for the whole batch."""
+    ) -> set[int]:
+        """Make the new contents part of the tree: one transaction for the whole batch.
+
+        Return the inodes that lost their last name while they were cut; nothing was recorded of these.
+        """
         tree = self._tree
+        gone: set[int] = set()
         with tree.pending.recorded():
             number = tree.pending.last + 1
             for place in places.values():
@@ -224,8 +230,11 @@ class Cutter:
             for one, group in zip(batch, pieces, strict=True):
                 draft = one.job.draft
                 inode = tree.inodes.get(draft.ino)
-                if not group or inode is None or tree.local.is_orphan(draft.ino):
-                    continue  # removed while it was cut
+                if inode is None or tree.local.is_orphan(draft.ino):
+                    gone.add(draft.ino)
+                    continue
+                if not group:
+                    continue
                 end = group[-1].offset + len(group[-1].data)
                 tree.extents.clear(draft.ino, one.start, end)
                 for piece in group:
@@ -237,6 +246,7 @@ class Cutter:
                     columns |= {"mtime_ns": draft.mtime_ns, "ctime_ns": max(inode.ctime_ns, draft.mtime_ns)}
                 tree.inodes.update(draft.ino, **columns)
                 tree.shards.absorb(draft.ino, one.start, end, upto)
+        return gone
 
 
 def _split(chunker: Chunker, batch: list[_Slice]) -> list[list[_Piece]]:

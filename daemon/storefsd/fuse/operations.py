@@ -23,7 +23,9 @@ from storefsd.fuse.reply import Replies, negative, virtual
 
 log = logging.getLogger(__name__)
 
-_PAGE_ENTRIES = 256
+_PAGE_ENTRIES = 32
+"""How many entries are read at first for a listing: about what the kernel's smallest buffer holds."""
+
 _DOT, _DOT_DOT = 1, 2
 """Cookies of "." and ".."; those of real entries are far above."""
 
@@ -169,14 +171,14 @@ class Operations(pyfuse3.Operations):
             # These two are reported without a reference.
             if start_id < cookie and not pyfuse3.readdir_reply(token, name, self._attributes(ino), cookie):
                 return
-        after = max(start_id, _DOT_DOT)
-        while page := names.page(fh, after, _PAGE_ENTRIES):
+        after, entries = max(start_id, _DOT_DOT), _PAGE_ENTRIES
+        while page := names.page(fh, after, entries):
             for dentry, inode in page:
                 entry = self._replies.entry(inode, self._volume.attributes.blocks(inode))
                 if not pyfuse3.readdir_reply(token, dentry.name, entry, dentry.cookie):
                     return
                 self._volume.references.add(inode.ino)
-            after = page[-1][0].cookie
+            after, entries = page[-1][0].cookie, 2 * entries
 
     def _list_control(self, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         for number, (name, ino) in enumerate(self._control.names(), start=1):
