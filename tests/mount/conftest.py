@@ -2,13 +2,14 @@
 
 import contextlib
 import itertools
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from storefs.objects.s3.options import S3Options
-from storefs.testing.mounted import Mounted
+from storefs.testing.mounted import Mounted, end_mounts
 from storefs.testing.s3server import S3Server
 from tests.mount.places import QUICK, Mounts, Place
 
@@ -70,6 +71,20 @@ def mounts(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Mounts]:
             return stack.enter_context(Mounted(place.source, folder, given, limit_s=limit_s))
 
         yield make
+
+
+@pytest.fixture
+def mountpoint(tmp_path: Path) -> Iterator[Path]:
+    """A directory for tests that mount by a command; what they leave there is taken away."""
+    path = tmp_path / "mnt"
+    path.mkdir()
+    watchdog = threading.Timer(80, end_mounts, [path])
+    watchdog.start()
+    try:
+        yield path
+    finally:
+        watchdog.cancel()
+        end_mounts(path)
 
 
 def _limit_s(request: pytest.FixtureRequest) -> float:

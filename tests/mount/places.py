@@ -35,6 +35,15 @@ class Place:
         """Return what is in the store."""
         return trio.run(self._objects)
 
+    def put(self, key: str, content: bytes) -> None:
+        """Put an object there behind storefs' back."""
+        trio.run(self._put, key, content)
+
+    async def _put(self, key: str, content: bytes) -> None:
+        store = wiring.connect(self.source, resolve(self.options, {}, None), Metrics())
+        await store.put(key, content)
+        await store.close()
+
     async def _objects(self) -> list[ObjectInfo]:
         store = wiring.connect(self.source, resolve(self.options, {}, None), Metrics())
         found: list[ObjectInfo] = []

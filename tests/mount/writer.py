@@ -2,8 +2,8 @@
 
     python writer.py close|fsync|append FOLDER LOG SEED
 
-``close``: files, each noted when its close returned. ``fsync``: likewise, when its fsync returned. ``append``: one file,
-noted after each write. A note is a line: name, size, digest.
+``close``: files, each noted when its close returned. ``fsync``: likewise, when its fsync returned. ``append``: one
+file, noted after each write. A note is a line: name, size, digest.
 """
 
 import contextlib
