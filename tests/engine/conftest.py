@@ -6,5 +6,5 @@ from storefs.testing.world import World
 
 
 @pytest.fixture
-def world(seed: int, autojump_clock) -> World:
+def world(seed: int) -> World:
     return World(seed)

@@ -115,7 +115,7 @@ def test_files_hold_what_was_written(plan):
 
 
 @pytest.mark.parametrize("size", [0, 1, 2048, 2049, 100_000, 500_000])
-async def test_a_file_comes_back_on_another_machine(world, tmp_path, seed, size):
+async def test_a_file_comes_back_on_another_machine(world, tmp_path, autojump_clock, seed, size):
     data = random.Random(seed).randbytes(size)
     async with world.engine_at(tmp_path / "one") as volume:
         await put_file(volume, "file", data)
@@ -124,7 +124,7 @@ async def test_a_file_comes_back_on_another_machine(world, tmp_path, seed, size)
         assert await read(volume, find(volume, "file")) == data
 
 
-async def test_a_sparse_file_has_holes_of_zeros(world, tmp_path):
+async def test_a_sparse_file_has_holes_of_zeros(world, tmp_path, autojump_clock):
     async with world.engine_at(tmp_path / "one") as volume:
         ino = create(volume, "sparse")
         await write(volume, ino, b"begin")
@@ -139,7 +139,7 @@ async def test_a_sparse_file_has_holes_of_zeros(world, tmp_path):
         assert await read(volume, ino, (1 << 40) - 2, 100) == b"\0\0end"
 
 
-async def test_memory_is_bounded_while_a_large_file_is_cut(world, tmp_path, seed):
+async def test_memory_is_bounded_while_a_large_file_is_cut(world, tmp_path, autojump_clock, seed):
     """A slice never holds more than the window; the file is far longer."""
     data = random.Random(seed).randbytes(1 << 20)
     async with world.engine_at(tmp_path / "one", with_limits(partial_bytes=1 << 30)) as volume:

@@ -11,12 +11,13 @@ from tests.mount.places import Mounts, Place, run, succeed
 pytestmark = pytest.mark.mount
 
 _KIB, _MIB = 1 << 10, 1 << 20
+_LARGE_FILES = 50
 
 
 def _make_source(root: Path, seed: int, files: int) -> None:
     """Make a tree of many files, a few of them large: sizes spread evenly over magnitudes, so few are enough."""
-    lacking = make_tree(root / "many", seed, files=files - 50, biggest=512 * _KIB)
-    lacking |= make_tree(root / "large", seed + 1, files=50, biggest=20 * _MIB)
+    lacking = make_tree(root / "many", seed, files=files - _LARGE_FILES, biggest=256 * _KIB)
+    lacking |= make_tree(root / "large", seed + 1, files=_LARGE_FILES, biggest=20 * _MIB)
     assert not lacking or os.geteuid() != 0, f"the disk of this test cannot hold {sorted(lacking)}"
 
 
@@ -31,7 +32,6 @@ def _round_trip(place: Place, mounts: Mounts, tmp_path: Path, seed: int, files: 
     mount = mounts(place, commit_interval="5s")
     succeed("cp", "-a", f"{source}/.", mount.path)
     mount.sync()
-    assert differences(wanted, describe(mount.path)) == []
     mount.umount()
 
     mount.remount(new_cache=True)

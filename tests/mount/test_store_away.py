@@ -16,7 +16,7 @@ from tests.mount.places import Mounts, Place, eventually, refused
 pytestmark = [pytest.mark.mount, pytest.mark.s3, pytest.mark.timeout(240)]
 
 _MIB = 1 << 20
-_AWAY = {"dirty_limit": "8M", "store_deadline": "5s"}
+_AWAY = {"dirty_limit": "8M", "store_deadline": "3s"}
 _AT_MOST_S = 60.0
 """Many times the deadline: what takes longer waits for ever."""
 
