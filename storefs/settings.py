@@ -44,6 +44,11 @@ def switch(text: str) -> bool:
     raise ValueError("yes or no")
 
 
+def path(text: str) -> str:
+    """Read the path of a file or directory; a relative one is meant from where the command was given."""
+    return os.path.abspath(Path(text).expanduser())  # noqa: PTH100
+
+
 def whole(text: str) -> int:
     """Read a whole number that is not negative."""
     if not text.strip().isdigit():
@@ -70,7 +75,7 @@ class Setting:
 
 TABLE = (
     Setting("ro", switch, False, "mount read-only: nothing is written, read-only credentials will do"),
-    Setting("cache_dir", str, None, "directory of caches [/var/cache/storefs for root, else ~/.cache/storefs]"),
+    Setting("cache_dir", path, None, "directory of caches [/var/cache/storefs for root, else ~/.cache/storefs]"),
     Setting("cache_size", size, None, "disk that the cache may take [20G, at most half of the free space]"),
     Setting("dirty_limit", size, None, "how much may wait for the store before writes wait [half of cache_size]"),
     Setting("commit_interval", duration, 5.0, "the longest that a change waits for its commit"),
@@ -81,7 +86,7 @@ TABLE = (
     Setting("region", str, None, "S3: region"),
     Setting("profile", str, None, "S3: profile of the AWS configuration files"),
     Setting("path_style", switch, None, "S3: bucket in the path, not the host name [with endpoint_url: yes]"),
-    Setting("ca_bundle", str, None, "S3: file of CA certificates to trust"),
+    Setting("ca_bundle", path, None, "S3: file of CA certificates to trust"),
     Setting("sse", str, None, "S3: server-side encryption, AES256 or aws:kms"),
     Setting("sse_kms_key", str, None, "S3: id of the KMS key"),
     Setting("storage_class", str, None, "S3: storage class of new objects"),
@@ -91,7 +96,7 @@ TABLE = (
     Setting("uid", whole, None, "show all files as owned by this user id"),
     Setting("gid", whole, None, "show all files as owned by this group id"),
     Setting("log_level", level, "info", "debug, info, warning or error"),
-    Setting("log_file", str, None, "where a daemon in the background logs [<cache_dir>/logs/]"),
+    Setting("log_file", path, None, "where a daemon in the background logs [<cache_dir>/logs/]"),
 )
 
 _BY_NAME = {setting.name: setting for setting in TABLE}

@@ -42,7 +42,9 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         for library in ("botocore", "boto3", "urllib3", "s3transfer", "pyfuse3"):
             logging.getLogger(library).setLevel(logging.WARNING)
-        mount = Mount(arguments.source, arguments.mountpoint, settings, parent.ready, parent.say)
+        source = arguments.source if "://" in arguments.source else str(Path(arguments.source).absolute())
+        mount = Mount(source, str(Path(arguments.mountpoint).absolute()), settings, parent.ready, parent.say)
+        os.chdir("/")  # else the directory that it was started in could not be unmounted
         trio.run(serve, mount)
     except BaseException as error:
         cause = _cause(error)
@@ -57,9 +59,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return the one error that a nursery's group of one wraps."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    """Return the error inside a nursery's groups: the first, where all are known kinds."""
+    while isinstance(error, BaseExceptionGroup):
+        known = [one for one in error.exceptions if isinstance(one, StorefsError | BaseExceptionGroup)]
+        if len(known) < len(error.exceptions):
+            return error if len(error.exceptions) > 1 else error.exceptions[0]
+        error = known[0]
     return error
 
 

@@ -86,10 +86,10 @@ class ChunkCache:
         """
         freed = 0
         alone: list[bytes] = []
-        for key, size in self._vault.least_used(4096) if self._vault.bytes > self.files.bytes // 4 else []:
+        for key, size in self._vault.least_used(_PREFIX, 4096) if self._vault.bytes > self.files.bytes // 4 else []:
             if freed >= excess:
                 break
-            if key.startswith(_PREFIX) and key.removeprefix(_PREFIX) not in held:
+            if key.removeprefix(_PREFIX) not in held:
                 alone.append(key)
                 freed += size
         if alone:

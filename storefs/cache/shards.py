@@ -43,6 +43,12 @@ class ShardFiles:
         """Return bytes of a shard, or None when they are not all here."""
         if not self.touch(shard, offset, length):
             return None
+        try:
+            return self._pread(shard, offset, length)
+        except FileNotFoundError:  # somebody cleaned up by hand
+            return None
+
+    def _pread(self, shard: ShardId, offset: int, length: int) -> bytes | None:
         data = os.pread(self._fd(shard), length, offset)
         return data if len(data) == length else None
 

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from storefs.core.digest import digest
+from storefs.core.digest import digest_of
 from storefs.errors import Corrupt, NoSpace, StorefsError
 
 MAGIC = b"SFW1"
-_HEADER = struct.Struct("<4s4xQQQQ8s")
+_FIELDS = struct.Struct("<4s4xQQQQ")
+_CHECK_BYTES = 8
+_HEADER_BYTES = _FIELDS.size + _CHECK_BYTES
 _SEGMENT_BYTES = 64 << 20
 _ROTATE_IDLE_BYTES = 8 << 20
 """A segment without live bytes is dropped from this length on, so that dead bytes rarely reach the disk."""
@@ -70,13 +72,24 @@ class Staging:
         """How much disk the log takes."""
         return sum(segment.length for segment in self._segments)
 
+    @property
+    def live_bytes(self) -> int:
+        """How many bytes of the log are needed still."""
+        return sum(segment.live for segment in self._segments)
+
+    def skip_to(self, position: int) -> None:
+        """Let the log go on at ``position`` or behind: below, notes may exist about bytes that a power cut took."""
+        if position > self.end:
+            self._open_segment(position)
+
     def append(self, ino: int, offset: int, data: bytes | memoryview, time_ns: int) -> int:
         """Append a write; return the position of its data. Raises NoSpace, and then nothing was appended."""
         segment = self._segments[-1]
         if segment.length >= _SEGMENT_BYTES:
             self._open_segment(self.end)
             segment = self._segments[-1]
-        header = _HEADER.pack(MAGIC, ino, offset, len(data), time_ns, digest(data)[:8])
+        fields = _FIELDS.pack(MAGIC, ino, offset, len(data), time_ns)
+        header = fields + digest_of(fields, data)[:_CHECK_BYTES]
         total = len(header) + len(data)
         try:
             written = os.pwritev(segment.fd, [header, data], segment.length)
@@ -138,7 +151,7 @@ class Staging:
             at = 0
             while (record := self._record_at(segment, at)) is not None:
                 yield record
-                at += _HEADER.size + record.length
+                at += _HEADER_BYTES + record.length
             segment.length = at
             os.ftruncate(segment.fd, at)
 
@@ -148,16 +161,17 @@ class Staging:
             os.close(segment.fd)
 
     def _record_at(self, segment: _Segment, at: int) -> Record | None:
-        header = os.pread(segment.fd, _HEADER.size, at)
-        if len(header) < _HEADER.size:
+        header = os.pread(segment.fd, _HEADER_BYTES, at)
+        if len(header) < _HEADER_BYTES:
             return None
-        magic, ino, offset, length, time_ns, check = _HEADER.unpack(header)
-        if magic != MAGIC or at + _HEADER.size + length > segment.length:
+        fields, check = header[: _FIELDS.size], header[_FIELDS.size :]
+        magic, ino, offset, length, time_ns = _FIELDS.unpack(fields)
+        if magic != MAGIC or at + _HEADER_BYTES + length > segment.length:
             return None
-        data = os.pread(segment.fd, length, at + _HEADER.size)
-        if digest(data)[:8] != check:
+        data = os.pread(segment.fd, length, at + _HEADER_BYTES)
+        if digest_of(fields, data)[:_CHECK_BYTES] != check:
             return None
-        return Record(ino, offset, length, time_ns, segment.start + at + _HEADER.size)
+        return Record(ino, offset, length, time_ns, segment.start + at + _HEADER_BYTES)
 
     def _open_segment(self, start: int) -> None:
         path = self._folder / f"{start:016x}.log"

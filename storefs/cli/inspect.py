@@ -12,7 +12,7 @@ from storefs import wiring
 from storefs.cli import mounted
 from storefs.cli.output import readable, show, show_json
 from storefs.core import keys, storeinfo
-from storefs.errors import ObjectMissing
+from storefs.errors import MountpointError, ObjectMissing
 from storefs.metrics import Metrics
 from storefs.settings import Settings, parse_options, resolve
 
@@ -28,15 +28,24 @@ def status(mountpoint: Path | None, as_json: bool) -> None:
     storefs status /mnt/data --json
     """
     mounts = [mounted.at(mountpoint)] if mountpoint is not None else mounted.all_mounts()
-    documents = [mount.status() for mount in mounts]
+    documents, dead = [], []
+    for mount in mounts:
+        try:
+            documents.append(mount.status())
+        except MountpointError as error:
+            if mountpoint is not None:
+                raise
+            dead.append(str(error))
     if as_json:
         show_json(documents[0] if mountpoint is not None else documents)
         return
-    if not documents:
+    if not mounts:
         show("no storefs is mounted on this machine")
     for document in documents:
         for line in _lines(document):
             show(line)
+    if dead:
+        raise MountpointError("; ".join(dead))
 
 
 def _lines(document: dict[str, Any]) -> list[str]:

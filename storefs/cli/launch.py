@@ -44,7 +44,6 @@ def start(line: list[str], log_file: Path, say: Callable[[str], None]) -> int:
                 stderr=log,
                 pass_fds=[write_end],
                 start_new_session=True,
-                cwd="/",
             )
     finally:
         os.close(write_end)

@@ -14,6 +14,14 @@ def digest(data: bytes | bytearray | memoryview) -> bytes:
     return blake3(data, max_threads=threads).digest()
 
 
+def digest_of(*parts: bytes | bytearray | memoryview) -> bytes:
+    """Return the BLAKE3-256 digest of the parts one after another (32 bytes), without joining them."""
+    hasher = blake3()
+    for part in parts:
+        hasher.update(part)
+    return hasher.digest()
+
+
 def chunk_id(data: bytes | bytearray | memoryview) -> ChunkId:
     """Return the name of the chunk whose plain content is ``data``."""
     name = digest(data)

@@ -8,6 +8,7 @@ from storefs.core.chunking import ChunkSizes
 from storefs.errors import Corrupt, UnknownFormat
 
 FORMAT = 1
+_CHUNK_BYTES_MAX = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def parse(data: bytes) -> StoreInfo:
     except (ValueError, KeyError, TypeError) as error:
         raise Corrupt(f"store.json is not readable: {error!r}") from error
     sizes = info.sizes
-    bounds_hold = 0 < sizes.minimum <= sizes.average <= sizes.maximum <= 1 << 30
+    bounds_hold = 0 < sizes.minimum <= sizes.average <= sizes.maximum <= _CHUNK_BYTES_MAX
+    bounds_hold = bounds_hold and 0 <= sizes.small <= sizes.maximum
     if len(info.store) != 16 or not stat.S_ISDIR(info.root_mode) or not bounds_hold:  # noqa: PLR2004
         raise Corrupt("store.json holds impossible values")
     return info

@@ -19,10 +19,11 @@ from storefs.engine.journal import Journal
 from storefs.engine.limits import Limits
 from storefs.engine.shardlog import ShardLog
 from storefs.engine.wakeup import Wakeup
-from storefs.errors import LostRace, NotCommitted, PreconditionFailed, StorefsError
+from storefs.errors import Corrupt, LostRace, NotCommitted, PreconditionFailed, StorefsError, UnknownFormat
 from storefs.ports import Chance, Clock, ObjectStore, Offload
 from storefs.shard import codec
 from storefs.tree import pending, schema
+from storefs.tree.database import sync_log
 from storefs.tree.local import Intent, Position
 from storefs.tree.shards import LocalShard, ShardState
 from storefs.tree.tree import Tree
@@ -57,7 +58,7 @@ class Committer:
         limits: Limits,
         writer: Writer,
         wake: Wakeup,
-        lost: LostRace | None = None,
+        halted: StorefsError | None = None,
     ) -> None:
         self._tree = tree
         self._cutter = cutter
@@ -78,8 +79,8 @@ class Committer:
         """When this mount last committed, ns since 1970; 0 if it has not yet."""
         self.trouble: StorefsError | None = None
         """Why the latest try failed; None after one that did not."""
-        self.lost = lost
-        """Set when another mount committed first: this one commits no more."""
+        self.halted = halted
+        """Why this mount commits no more and takes no changes (a lost race, a foreign format); None while it does."""
 
     @property
     def committed(self) -> int:
@@ -141,8 +142,8 @@ class Committer:
                 self._progress = trio.Event()
 
     async def _commit(self) -> None:
-        if self.lost is not None:
-            raise self.lost
+        if self.halted is not None:
+            raise self.halted
         if (intent := self._tree.local.intent) is not None:
             await self._put(intent)
         if not self._tree.pending.count:
@@ -208,13 +209,19 @@ class Committer:
         intent = Intent(header.seq, header.nonce, low, high, commitheader.pack(header, body))
         with self._tree.database.transaction():
             self._tree.local.intent = intent
+        # The store may hold this commit from the next moment on. A replica that a power cut threw back behind it would
+        # replay staged writes that the commit already contains.
+        await self._offload.run(sync_log, self._tree.database.path)
         return intent
 
     async def _put(self, intent: Intent) -> None:
         try:
             await self._store.put_if_absent(keys.journal(intent.seq), intent.object)
         except PreconditionFailed:
-            taken = await self._journal.get(intent.seq)
+            try:
+                taken = await self._journal.get(intent.seq)
+            except (UnknownFormat, Corrupt) as error:
+                self.halt(error)
             if taken is None or taken.header.nonce != intent.nonce:
                 self._lose(intent.seq)
         header, _ = commitheader.parse(intent.object, intent.seq)
@@ -222,15 +229,21 @@ class Committer:
         self.last_commit_ns = self._clock.now_ns()
         log.debug("commit %d holds changes %d to %d", intent.seq, intent.low, intent.high)
 
+    def halt(self, error: StorefsError) -> NoReturn:
+        """Take no changes from now on, because of ``error``; raise it."""
+        self.halted = error
+        raise error from None
+
     def _lose(self, seq: int) -> NoReturn:
         """Stop committing: another mount was first, and its changes cannot be put under ours yet."""
         with self._tree.database.transaction():
             self._tree.local.put("lost", seq)
-        self.lost = LostRace(
-            f"another mount made commit {seq} first; this mount is read-only now and keeps"
-            f" {self._tree.pending.count} changes in its cache directory"
+        self.halt(
+            LostRace(
+                f"another mount made commit {seq} first; this mount is read-only now and keeps"
+                f" {self._tree.pending.count} changes in its cache directory"
+            )
         )
-        raise self.lost from None
 
     def _confirm(self, high: int, position: Position | None, stored: int = 0) -> None:
         """Record that the store holds the changes up to ``high``: they are no longer pending."""

@@ -28,10 +28,10 @@ from storefs.engine.recover import Recovered, catch_up, recover
 from storefs.engine.shardlog import ShardLog
 from storefs.engine.snapshots import Snapshots
 from storefs.engine.wakeup import Wakeup
-from storefs.errors import Corrupt, LostRace, ReadOnly
+from storefs.errors import Corrupt, LostRace, ReadOnly, StorefsError
 from storefs.model import ROOT_INO
 from storefs.ports import Chance, Clock, KernelCache, ObjectStore, Offload
-from storefs.tree.database import checkpoint
+from storefs.tree.database import checkpoint, sync_log
 from storefs.tree.local import Numbers
 from storefs.tree.tree import Tree
 from storefs.vault.vault import Vault
@@ -83,12 +83,12 @@ class Engine:
     @property
     def read_only(self) -> bool:
         """Whether the mount takes no changes: by option, or because another mount won a race."""
-        return self.ro or self.committer.lost is not None
+        return self.ro or self.committer.halted is not None
 
     def require_writable(self) -> None:
         """Raise why the mount takes no changes, if it does not."""
-        if self.committer.lost is not None:
-            raise self.committer.lost
+        if self.committer.halted is not None:
+            raise self.committer.halted
         if self.ro:
             raise ReadOnly("the mount is read-only")
 
@@ -99,8 +99,13 @@ class Engine:
         await self.committer.sync(deadline_s)
         if self.snapshots.due(self.tree, unmounting=True):
             await self.snapshots.write(self.tree, self.home.tree)
-        with self.tree.database.transaction():
-            self.tree.local.put("clean", 1)
+
+    def close_cleanly(self) -> None:
+        """Note that the next start has nothing to recover, if that is so. The last thing that an engine does."""
+        left = [draft for draft in self.drafts.all() if not self.tree.local.is_orphan(draft.ino)]
+        if not self.ro and not self.tree.pending.count and not left:
+            with self.tree.database.transaction():
+                self.tree.local.put("clean", 1)
 
 
 async def _open_tree(home: CacheHome, info: StoreInfo, snapshots: Snapshots) -> Tree:
@@ -149,6 +154,7 @@ async def running(
                 nursery.start_soon(_keep_running, task)
             yield engine
             nursery.cancel_scope.cancel()
+        engine.close_cleanly()
     finally:
         staging.close()
         files.close()
@@ -173,11 +179,11 @@ async def _assemble(
 ) -> Engine:
     store, clock, chance, offload = world.store, world.clock, world.chance, world.offload
     journal = Journal(store, offload)
-    lost: LostRace | None = None
+    halted: StorefsError | None = None
     try:
-        await catch_up(tree, journal)
+        await catch_up(tree, journal, staging)
     except LostRace as error:
-        lost = error
+        halted = error
         with tree.database.transaction():
             tree.local.put("lost", tree.local.position.seq + 1)
     unclean = tree.local.get("clean") == 0
@@ -190,15 +196,17 @@ async def _assemble(
     shards = ShardLog(tree, files, offload, clock, chance, limits, wake)
     recovered = Recovered(unclean, 0, 0, 0, ())
     if not ro:
-        recovered = recover(tree, staging, cache, drafts, shards, unclean=unclean, verify=power_cut)
+        recovered = recover(tree, staging, cache, drafts, shards, numbers, unclean=unclean, verify=power_cut)
         with tree.database.transaction():
             tree.local.put("clean", 0)
             tree.local.put("machine_boot", world.machine_boot)
+        # If the power goes, the next start has to see that this one was not a clean end.
+        await offload.run(sync_log, home.tree)
     fetcher = Fetcher(tree, store, cache, DecodedChunks(limits.decoded_bytes), offload, limits, nursery)
     reader = Reader(tree, drafts, fetcher, cache, limits)
     cutter = Cutter(tree, drafts, staging, shards, reader, Chunker(info.sizes), numbers, offload, limits)
     committer = Committer(
-        tree, cutter, shards, files, store, journal, offload, clock, chance, limits, writer, wake, lost
+        tree, cutter, shards, files, store, journal, offload, clock, chance, limits, writer, wake, halted
     )
     pressure = Pressure(tree, staging, cache, cutter, committer, limits)
     follower = Follower(tree, drafts, journal, committer, world.kernel, in_use, limits)

@@ -14,10 +14,11 @@ from storefs.cache.chunks import ChunkCache, DecodedChunks, read_payload
 from storefs.core import keys
 from storefs.core.ranges import Span, coalesce
 from storefs.engine.limits import Limits
-from storefs.errors import Corrupt, NoSpace, StorefsError
-from storefs.model import ChunkId, ChunkPlace, ShardId, ShardInfo
+from storefs.errors import Corrupt, NoSpace, ObjectMissing, StorefsError
+from storefs.model import ChunkId, ChunkPlace, ShardId
 from storefs.ports import ObjectStore, Offload
 from storefs.shard.reader import decode_chunk
+from storefs.tree.shards import ShardState
 from storefs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -148,42 +149,47 @@ class Fetcher:
     def _distrust(self, place: ChunkPlace, error: Corrupt) -> None:
         """Drop a damaged copy, unless the store does not have the shard yet: then nothing may be thrown away."""
         log.error("cached bytes are damaged and are fetched again: %s", error)
-        if all(shard.shard != place.shard for shard in self._tree.shards.dirty()):
+        unsafe = {shard.shard for shard in self._tree.shards.dirty() if shard.state is not ShardState.UPLOADED}
+        if place.shard not in unsafe:
             self._cache.drop(place)
 
     async def _fly_from_store(self, shard: ShardId, span: Span, places: list[ChunkPlace]) -> None:
-        flights = [(place, self._flights[place.chunk]) for place in places]
+        flights = [self._flights[place.chunk] for place in places]
         try:
-            info = self._shard(shard)
-            async with self._requests:
-                data = await self._store.get(keys.shard(shard, info.day), span.start, span.length)
-            contents = await self._offload.run(_decode_all, data, span, places)
-            self._keep(shard, span, data, contents)
-            for (_, flight), (_, content) in zip(flights, contents, strict=True):
-                flight.data = content
+            contents = await self._fetch(shard, span, places)
         except StorefsError as error:
-            for _, flight in flights:
-                flight.error = error
+            contents = [error] * len(places)
         except Exception as error:  # a defect, but readers must not wait for ever for it
             log.exception("fetching from shard %s failed", shard.hex())
-            for _, flight in flights:
-                flight.error = Corrupt(f"fetching from shard {shard.hex()} failed: {error!r}")
-        finally:
-            for place, flight in flights:
-                if flight.data is None and flight.error is None:
-                    flight.error = Corrupt(f"fetching from shard {shard.hex()} was given up")
-                self._land(place.chunk)
+            contents = [Corrupt(f"fetching from shard {shard.hex()} failed: {error!r}")] * len(places)
+        for place, flight, content in zip(places, flights, contents, strict=True):
+            if isinstance(content, StorefsError):
+                flight.error = content
+            else:
+                flight.data = content
+            self._land(place.chunk)
 
-    def _shard(self, shard: ShardId) -> ShardInfo:
+    async def _fetch(self, shard: ShardId, span: Span, places: list[ChunkPlace]) -> list[bytes | StorefsError]:
+        """Fetch a range of a shard, keep it, and return the chunks in it, or what is wrong with each."""
         info = self._tree.chunks.shard(shard)
         if info is None:
             raise Corrupt(f"the tree does not know the shard {shard.hex()}")
-        return info
-
-    def _keep(self, shard: ShardId, span: Span, data: bytes, contents: list[tuple[ChunkId, bytes]]) -> None:
         try:
-            if span.length <= self._limits.alone_bytes:
-                self._cache.put_contents(contents)
+            async with self._requests:
+                data = await self._store.get(keys.shard(shard, info.day), span.start, span.length)
+        except ObjectMissing as error:  # not ENOENT: the file is there
+            raise Corrupt(f"the store has lost a shard: {error}") from error
+        contents = await self._offload.run(_decode_all, data, span, places)
+        self._keep(shard, span, data, places, contents)
+        return contents
+
+    def _keep(
+        self, shard: ShardId, span: Span, data: bytes, places: list[ChunkPlace], contents: list[bytes | StorefsError]
+    ) -> None:
+        good = [(one.chunk, plain) for one, plain in zip(places, contents, strict=True) if isinstance(plain, bytes)]
+        try:
+            if span.length <= self._limits.alone_bytes or len(good) < len(places):
+                self._cache.put_contents(good)
             else:
                 self._cache.files.write(shard, span.start, data)
         except NoSpace as error:
@@ -200,8 +206,16 @@ def _read_and_decode(path: Path, place: ChunkPlace) -> bytes | None:
     return None if payload is None else decode_chunk(payload, place)
 
 
-def _decode_all(data: bytes, span: Span, places: list[ChunkPlace]) -> list[tuple[ChunkId, bytes]]:
+def _decode_all(data: bytes, span: Span, places: list[ChunkPlace]) -> list[bytes | StorefsError]:
+    """Decode the chunks of a fetched range. One that is damaged does not take its neighbours with it."""
     if len(data) != span.length:
         raise Corrupt(f"shard {places[0].shard.hex()} ends early: {len(data)} of {span.length} bytes at {span.start}")
     view = memoryview(data)
-    return [(place.chunk, decode_chunk(view[place.offset - span.start :][: place.stored], place)) for place in places]
+    return [_decode_one(view[place.offset - span.start :][: place.stored], place) for place in places]
+
+
+def _decode_one(payload: memoryview, place: ChunkPlace) -> bytes | StorefsError:
+    try:
+        return decode_chunk(payload, place)
+    except Corrupt as error:
+        return error

@@ -9,7 +9,7 @@ from storefs.engine.commit import Committer
 from storefs.engine.drafts import Drafts
 from storefs.engine.journal import Commit, Journal, apply_commit
 from storefs.engine.limits import Limits
-from storefs.errors import StorefsError
+from storefs.errors import Diverged, StorefsError, UnknownFormat
 from storefs.ports import KernelCache
 from storefs.tree import apply, orphans
 from storefs.tree.tree import Tree
@@ -57,14 +57,26 @@ class Follower:
         applied = 0
         # The committer's lock: its own commit, put but not confirmed yet, must not be taken for somebody else's.
         async with self._committer.lock:
-            while not self._tree.pending.count and self._tree.local.intent is None:
-                commit = await self._journal.get(self._tree.local.position.seq + 1)
-                # Changes may have come while the store answered: then the next commit settles who was first.
-                if commit is None or self._tree.pending.count:
-                    break
-                self._apply(commit)
+            while self._is_still() and self._tree.local.intent is None:
+                try:
+                    commit = await self._journal.get(self._tree.local.position.seq + 1)
+                    # Changes may have come while the store answered: then the next commit settles who was first.
+                    if commit is None or not self._is_still():
+                        break
+                    self._apply(commit)
+                except (UnknownFormat, Diverged) as error:
+                    self._committer.halt(error)
                 applied += 1
         return applied
+
+    def _is_still(self) -> bool:
+        """Whether nothing is changed here that no commit holds, drafts included: contents are taken whole.
+
+        Drafts of files without a name do not count; nobody else has these files.
+        """
+        if self._tree.pending.count:
+            return False
+        return all(self._tree.local.is_orphan(draft.ino) for draft in self._drafts.all())
 
     def _apply(self, commit: Commit) -> None:
         touched = apply.touched(commit.changes)

@@ -6,7 +6,7 @@ import trio
 
 from storefs.core import commitheader, keys
 from storefs.core.commitheader import CommitHeader
-from storefs.errors import Corrupt, Diverged, ObjectMissing, UnknownFormat
+from storefs.errors import Corrupt, Diverged, ObjectMissing, StorefsError, UnknownFormat
 from storefs.ports import ObjectStore, Offload
 from storefs.shard import codec
 from storefs.tree import apply, schema
@@ -47,17 +47,22 @@ class Journal:
 
     async def following(self, seq: int) -> list[Commit]:
         """Return the commits behind ``seq`` that exist now: a few at a time; empty at the head."""
-        found: list[Commit | None] = [None] * _AHEAD
+        found: list[Commit | StorefsError | None] = [None] * _AHEAD
 
         async def fetch(index: int) -> None:
-            found[index] = await self.get(seq + 1 + index)
+            try:
+                found[index] = await self.get(seq + 1 + index)
+            except StorefsError as error:
+                found[index] = error
 
         async with trio.open_nursery() as nursery:
             for index in range(_AHEAD):
                 nursery.start_soon(fetch, index)
         commits: list[Commit] = []
         for commit in found:
-            if commit is None:
+            if isinstance(commit, StorefsError) and not commits:
+                raise commit
+            if not isinstance(commit, Commit):
                 break
             commits.append(commit)
         return commits

@@ -46,7 +46,7 @@ class Pressure:
             self._looked_s = now_s
             files = self._cache.files
             self._shard_bytes = sum(files.size(shard.shard) for shard in self._tree.shards.dirty())
-        return self._staging.disk_bytes + self._shard_bytes + self._tree.pending.bytes
+        return self._staging.live_bytes + self._shard_bytes + self._tree.pending.bytes
 
     async def admit(self) -> None:
         """Return when a write may be taken in. Raises NotCommitted when the store takes nothing for too long."""

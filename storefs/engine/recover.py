@@ -1,20 +1,22 @@
 """Recovery: a replica brought to where its last process left it, and to where the store is."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from storefs.cache.chunks import ChunkCache
-from storefs.cache.staging import Staging
+from storefs.cache.staging import Record, Staging
 from storefs.core.writemap import Piece, WriteMap
 from storefs.engine.drafts import Drafts
 from storefs.engine.journal import Commit, Journal, apply_commit
 from storefs.engine.shardlog import ShardLog
 from storefs.errors import Corrupt, LostRace
-from storefs.model import ChunkPlace, ShardInfo
+from storefs.model import ChunkPlace, Inode, ShardInfo
 from storefs.shard.format import InlineEntry
 from storefs.shard.reader import decode_chunk
 from storefs.shard.writer import ShardWriter
 from storefs.tree import apply
+from storefs.tree.local import Numbers
 from storefs.tree.pending import merge
 from storefs.tree.shards import ShardState
 from storefs.tree.tree import Tree
@@ -40,22 +42,29 @@ class Recovered:
     damaged_files: tuple[int, ...]
 
 
-async def catch_up(tree: Tree, journal: Journal) -> int:
+async def catch_up(tree: Tree, journal: Journal, staging: Staging) -> int:
     """Apply what was committed since this replica was last in use; return how many commits that were.
 
     A commit that this replica was putting when it stopped is recognized by its nonce: its changes are no longer
-    pending then. Raises LostRace when somebody else's commit stands where pending changes would have to go.
+    pending then. Raises LostRace when somebody else's commit stands where pending changes, or staged writes, would have
+    to go.
     """
+    # Their rows stand where an undo would put them back.
+    for ino in tree.local.orphans():
+        with tree.database.transaction():
+            tree.inodes.remove(ino)
+            tree.local.remove_orphan(ino)
     applied = 0
     while True:
         commits = await journal.following(tree.local.position.seq)
         for commit in commits:
             if _is_own(tree, commit):
                 _confirm_own(tree, commit)
-            elif tree.pending.count:
+            elif tree.pending.count or any(_unsettled(tree, staging)):
                 raise LostRace(
-                    f"another mount made commit {commit.header.seq} while {tree.pending.count} changes of this cache"
-                    " were not committed; they are kept, and this mount is read-only"
+                    f"another mount made commit {commit.header.seq} while changes of this cache"
+                    f" ({tree.pending.count}, and staged writes) were not committed; they are kept, and this mount is"
+                    " read-only"
                 )
             else:
                 apply_commit(tree, commit)
@@ -74,6 +83,8 @@ def _is_own(tree: Tree, commit: Commit) -> bool:
 
 def _confirm_own(tree: Tree, commit: Commit) -> None:
     """Record that an own commit is in the store; its changes are here already."""
+    # A shard that it names is in the store, even if a power cut took the note of its upload.
+    shards = apply.touched(commit.changes).shards
     if tree.pending.last < commit.header.high:
         # A power cut took some of them from this disk: what is left of them makes way for the commit as it is.
         undo = apply.invert(merge(tree.pending.read(0, commit.header.high)))
@@ -82,28 +93,34 @@ def _confirm_own(tree: Tree, commit: Commit) -> None:
                 apply.apply(tree.database, undo)
             tree.pending.drop(commit.header.high)
             tree.shards.commit(commit.header.high)
+            tree.shards.forget(shards)
             tree.local.intent = None
         apply_commit(tree, commit)
         return
     with tree.database.transaction():
         tree.pending.drop(commit.header.high)
         tree.shards.commit(commit.header.high)
+        tree.shards.forget(shards)
         tree.local.intent = None
         tree.local.position = commit.position
 
 
 def recover(
-    tree: Tree, staging: Staging, cache: ChunkCache, drafts: Drafts, shards: ShardLog, *, unclean: bool, verify: bool
+    tree: Tree,
+    staging: Staging,
+    cache: ChunkCache,
+    drafts: Drafts,
+    shards: ShardLog,
+    numbers: Numbers,
+    *,
+    unclean: bool,
+    verify: bool,
 ) -> Recovered:
     """Take over what the last process acknowledged. ``verify`` re-reads all that is not in the store yet.
 
     That is due after a power cut: then SQLite's word about a file may be younger than the file.
     """
-    for ino in tree.local.orphans():
-        with tree.database.transaction():
-            tree.inodes.remove(ino)
-            tree.local.remove_orphan(ino)
-    damaged = _check_shards(tree, cache) if verify else ()
+    damaged = _check_shards(tree, cache, numbers) if verify else ()
     _seal_open(tree, cache, shards)
     known = {cache.files.path(shard.shard) for shard in tree.shards.dirty()}
     for path in cache.files.strays():
@@ -145,43 +162,59 @@ def _seal_open(tree: Tree, cache: ChunkCache, shards: ShardLog) -> None:
 
 def _replay(tree: Tree, staging: Staging, drafts: Drafts) -> tuple[int, int]:
     """Make drafts again of the staged writes that are not part of their files yet."""
-    absorbed = tree.shards.absorbed()
     files: set[int] = set()
     staged = 0
+    for record, inode, piece in _unsettled(tree, staging):
+        drafts.replay(record.ino, piece, record.time_ns if record.time_ns > inode.ctime_ns else None)
+        files.add(record.ino)
+        staged += piece.length
+    # A power cut may have taken the log's end and left the notes on it: new records must not fall under these.
+    staging.skip_to(tree.shards.absorbed_end())
+    return len(files), staged
+
+
+def _unsettled(tree: Tree, staging: Staging) -> Iterator[tuple[Record, Inode, Piece]]:
+    """Yield the staged writes, or what is left of them, that are not part of their files' content."""
+    absorbed = tree.shards.absorbed()
     for record in staging.records():
         inode = tree.inodes.get(record.ino)
         if inode is None or not inode.nlink:
             continue
-        mtime_ns = record.time_ns if record.time_ns > inode.ctime_ns else None
         left = WriteMap()
         left.put(record.offset, record.length, record.position)
         for settled in absorbed.get(record.ino, ()):
             if record.position < settled.position:
                 left.clear(settled.start, settled.end)
         for piece in left.pieces:
-            drafts.replay(record.ino, Piece(piece.offset, piece.length, piece.position), mtime_ns)
-            files.add(record.ino)
-            staged += piece.length
-    if staging.end == 0:  # a new log: its positions start again, old notes would hide its records
-        tree.shards.forget_absorbed(1 << 62)
-    return len(files), staged
+            yield record, inode, piece
 
 
-def _check_shards(tree: Tree, cache: ChunkCache) -> tuple[int, ...]:
+def _check_shards(tree: Tree, cache: ChunkCache, numbers: Numbers) -> tuple[int, ...]:
     """Check every chunk that only this disk has; what a power cut took becomes a hole, and its file is named."""
     damaged: set[int] = set()
     for shard in tree.shards.dirty():
-        for place in tree.chunks.in_shard(shard.shard):
-            if _is_whole(cache, place):
-                continue
-            rows = tree.database.rows('SELECT ino, "offset", length FROM extent WHERE chunk = ?', (place.chunk,))
-            with tree.pending.recorded():
-                for ino, offset, length in rows:
-                    log.error("inode %s lost the bytes %s to %s in a power cut", ino, offset, offset + length)
-                    tree.extents.clear(ino, offset, offset + length)
-                    damaged.add(ino)
-                tree.database.run("DELETE FROM chunk WHERE id = ?", (place.chunk,))
+        lost = [place for place in tree.chunks.in_shard(shard.shard) if not _is_whole(cache, place)]
+        if shard.state is ShardState.UPLOADED:
+            if lost:  # the store has it: fetched again when wanted
+                cache.files.remove(shard.shard)
+            continue
+        for place in lost:
+            damaged |= _lose(tree, place, numbers)
+        if lost or not cache.files.path(shard.shard).exists():
+            tree.shards.reopen(shard.shard)
     return tuple(sorted(damaged))
+
+
+def _lose(tree: Tree, place: ChunkPlace, numbers: Numbers) -> set[int]:
+    """Take a chunk whose bytes are gone out of the tree; return the inodes that lost them."""
+    rows = tree.database.rows('SELECT ino, "offset", length FROM extent WHERE chunk = ?', (place.chunk,))
+    with tree.pending.recorded():
+        for ino, offset, length in rows:
+            log.error("inode %d lost the bytes %d to %d in a power cut", ino, offset, offset + length)
+            tree.extents.clear(ino, offset, offset + length)
+            tree.inodes.update(ino, cid=numbers.take())
+        tree.database.run("DELETE FROM chunk WHERE id = ?", (place.chunk,))
+    return {ino for ino, _, _ in rows}
 
 
 def _is_whole(cache: ChunkCache, place: ChunkPlace) -> bool:

@@ -12,12 +12,13 @@ from storefs.tree.pending import is_replicated
 
 @dataclass(slots=True)
 class Touched:
-    """What a changeset changed: inodes whose attributes, inodes whose content, names, inodes that are gone."""
+    """What a changeset changed: inodes whose attributes, inodes whose content, names, inodes that are gone, shards."""
 
     attributes: set[int] = field(default_factory=set)
     contents: set[int] = field(default_factory=set)
     names: set[tuple[int, bytes]] = field(default_factory=set)
     removed: set[int] = field(default_factory=set)
+    shards: set[bytes] = field(default_factory=set)
 
 
 def apply(database: Database, changes: bytes) -> None:
@@ -54,6 +55,8 @@ def touched(changes: bytes) -> Touched:
             found.contents.add(int(row[0]))
         elif change.name == "xattr":
             found.attributes.add(int(row[0]))
+        elif change.name == "shard":
+            found.shards.add(bytes(row[0]))
         elif change.name == "dentry":
             found.names.add((int(row[0]), bytes(row[1])))
             for side in (change.old, change.new):

@@ -66,6 +66,11 @@ class LocalShards:
         self._database.run("DELETE FROM held WHERE pending <= ?", (high,))
         return [ShardId(bytes(row[0])) for row in rows]
 
+    def forget(self, shards: set[bytes]) -> None:
+        """Forget shards that a commit names, whatever is noted of them here: the store has them."""
+        for shard in shards:
+            self._database.run("DELETE FROM local_shard WHERE id = ?", (shard,))
+
     def hold(self, chunk: ChunkId, pending: int) -> None:
         """Keep a cached chunk until the change ``pending`` is committed."""
         self._database.run(
@@ -91,6 +96,14 @@ class LocalShards:
         for ino, start, end, position in self._database.rows('SELECT ino, start, "end", position FROM absorbed'):
             found.setdefault(int(ino), []).append(Absorbed(start, end, position))
         return found
+
+    def absorbed_end(self) -> int:
+        """Return the highest position that a note on staged writes names, or 0."""
+        return self._database.value("SELECT max(position) FROM absorbed")
+
+    def reopen(self, shard: ShardId) -> None:
+        """Take back that a shard is complete: its file has to be written again."""
+        self._database.run("UPDATE local_shard SET state = ?, seal = 0 WHERE id = ?", (int(ShardState.OPEN), shard))
 
     def forget_absorbed(self, before: int) -> None:
         """Drop the notes on staged writes before ``before``: their staging is gone."""

@@ -91,6 +91,7 @@ def adopt(path: Path) -> SnapshotInfo:
                 ("seq", info.position.seq),
                 ("nonce", info.position.nonce),
                 ("chain", info.position.chain),
+                ("snapshot", info.position.seq),
             ):
                 database.run("INSERT INTO state VALUES (?, ?)", (key, value))
     finally:

@@ -12,6 +12,10 @@ VALUE_BYTES_BEST = 64 << 10
 """Up to here SQLite beats files; larger values belong into files that a vault indexes."""
 
 
+_TOUCHED_MAX = 10_000
+"""How many uses are noted in memory; what is read beyond counts as a use only after they are written down."""
+
+
 class Vault:
     """A map from bytes to bytes. One thread at a time uses it; a killed process leaves it readable."""
 
@@ -42,10 +46,9 @@ class Vault:
         row = self._connection.execute("SELECT value FROM vault WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
-        self._clock += 1
-        self._touched[key] = self._clock
-        if len(self._touched) > 10_000:  # noqa: PLR2004 - bounds the memory of notes that are not written yet
-            self.flush()
+        if len(self._touched) < _TOUCHED_MAX or key in self._touched:
+            self._clock += 1
+            self._touched[key] = self._clock
         return bytes(row[0])
 
     def exists(self, key: bytes) -> bool:
@@ -80,10 +83,13 @@ class Vault:
                 return
             yield bytes(key), bytes(value)
 
-    def least_used(self, limit: int) -> list[tuple[bytes, int]]:
-        """Return up to ``limit`` (key, size in bytes), the longest unused first."""
+    def least_used(self, prefix: bytes, limit: int) -> list[tuple[bytes, int]]:
+        """Return up to ``limit`` (key, size in bytes) of the keys that start with ``prefix``, longest unused first."""
         self.flush()
-        rows = self._connection.execute("SELECT key, size FROM vault ORDER BY used LIMIT ?", (limit,))
+        rows = self._connection.execute(
+            "SELECT key, size FROM vault WHERE substr(key, 1, ?) = ? ORDER BY used LIMIT ?",
+            (len(prefix), prefix, limit),
+        )
         return [(bytes(key), int(size)) for key, size in rows]
 
     def flush(self) -> None:

@@ -1,5 +1,6 @@
 """Control: what the control directory shows and does."""
 
+import contextlib
 import json
 import os
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import storefs
 from storefs.core import keys
 from storefs.engine.engine import Engine
+from storefs.errors import StoreError
 from storefs.metrics import Metrics
 from storefs.volume.attributes import Attributes
 from storefs.volume.names import Names
@@ -30,7 +32,7 @@ class Control:
         """Return the state of the mount, ready for JSON."""
         engine = self._engine
         tree, committer, recovered = engine.tree, engine.committer, engine.recovered
-        trouble = committer.lost or committer.trouble or engine.follower.trouble
+        trouble = committer.halted or committer.trouble or engine.follower.trouble
         return {
             "version": storefs.__version__,
             "pid": os.getpid(),
@@ -100,7 +102,8 @@ class Control:
         return json.dumps(self.info(ino), indent=2).encode() + b"\n"
 
     async def sync(self) -> None:
-        """Return when everything acknowledged is in the store, and what others committed is here."""
+        """Return when everything acknowledged is in the store; what others committed comes in as well."""
         if not self._engine.ro:
             await self._engine.committer.sync()
-        await self._engine.follower.poll()
+        with contextlib.suppress(StoreError):  # what is written is safe; status tells of trouble with following
+            await self._engine.follower.poll()

@@ -1,7 +1,7 @@
 """The kernel's caches: invalidations, pushed from threads of their own.
 
-They lock what requests lock as well, so they must never run on the request loop, and one that is held up must not hold
-up the others: each inode (of an entry: its directory) always goes through the same queue, in order.
+They lock what requests lock as well, so they must never run on the request loop. Each inode (of an entry: its
+directory) always goes through the same one of a few queues, in order; one that is held up holds up that queue only.
 """
 
 import errno
