@@ -21,9 +21,9 @@ pytestmark = pytest.mark.mount
 class Writer:
     """The writer program, at work until the daemon is killed."""
 
-    def __init__(self, verb: str, mount: Mounted, tmp_path: Path, seed: int) -> None:
+    def __init__(self, verb: str, folder: Path, tmp_path: Path, seed: int) -> None:
         self.notes = tmp_path / f"{verb}.notes"
-        line = [sys.executable, writer.__file__, verb, str(mount.path), str(self.notes), str(seed)]
+        line = [sys.executable, writer.__file__, verb, str(folder), str(self.notes), str(seed)]
         self.process = subprocess.Popen(line, cwd="/")
 
     def wait_for(self, count: int) -> None:
@@ -38,9 +38,9 @@ class Writer:
 
 
 @contextlib.contextmanager
-def _writing(verb: str, mount: Mounted, tmp_path: Path, seed: int) -> Iterator[Writer]:
+def _writing(verb: str, folder: Path, tmp_path: Path, seed: int) -> Iterator[Writer]:
     """Have the writer at work inside; it has ended afterwards, of the daemon's death."""
-    program = Writer(verb, mount, tmp_path, seed)
+    program = Writer(verb, folder, tmp_path, seed)
     try:
         yield program
         program.process.wait(60)
@@ -85,7 +85,7 @@ def test_killed_while_files_are_written(
     notes = chance.choice((chance.randint(1, 20), chance.randint(20, 400)))
     line = ["cp", "-a", source, mount.path / "copy"]
     with (
-        _writing("close", mount, tmp_path, seed) as program,
+        _writing("close", mount.path, tmp_path, seed) as program,
         subprocess.Popen(line, stderr=subprocess.DEVNULL, cwd="/") as copying,
     ):
         program.wait_for(notes)
@@ -107,7 +107,7 @@ def test_killed_while_files_are_written(
 def test_killed_while_fsync_waits(place: Place, mounts: Mounts, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     mount = mounts(place)
-    with _writing("fsync", mount, tmp_path, seed) as program:
+    with _writing("fsync", mount.path, tmp_path, seed) as program:
         program.wait_for(chance.randint(1, 12))
         mount.kill()
     noted = program.noted()
@@ -124,7 +124,7 @@ def test_killed_while_a_large_file_is_written(
 ) -> None:
     chance = random.Random(seed)
     mount = mounts(directory_place)
-    with _writing("append", mount, tmp_path, seed) as program:
+    with _writing("append", mount.path, tmp_path, seed) as program:
         program.wait_for(chance.randint(1, 400))
         mount.kill()
     noted = program.noted()
@@ -139,10 +139,14 @@ def test_killed_again_and_again(directory_place: Place, mounts: Mounts, tmp_path
     mount = mounts(directory_place)
     kept: dict[str, tuple[int, str]] = {}
     for turn in range(4):
-        with _writing("close", mount, tmp_path, seed + turn) as program:
+        turns = tmp_path / f"notes-{turn}"
+        turns.mkdir()
+        folder = mount.path / f"turn-{turn}"
+        folder.mkdir()
+        with _writing("close", folder, turns, seed + turn) as program:
             program.wait_for(chance.randint(1, 40))
             mount.kill()
-        kept |= program.noted()  # each turn writes the same names again, as far as it comes
+        kept |= {f"{folder.name}/{name}": noted for name, noted in program.noted().items()}
         mount.remount()
         assert _missing(mount.path, kept) == []
     _check_store(mount)

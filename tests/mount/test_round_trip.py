@@ -54,4 +54,4 @@ def test_round_trip_of_10_000_files(directory_place: Place, mounts: Mounts, tmp_
 @pytest.mark.s3
 @pytest.mark.timeout(300)
 def test_round_trip_by_s3(s3_place: Place, mounts: Mounts, tmp_path: Path, seed: int) -> None:
-    _round_trip(s3_place, mounts, tmp_path, seed, files=3_000)
+    _round_trip(s3_place, mounts, tmp_path, seed, files=2_000)
