@@ -13,8 +13,10 @@ from typing import TypeVar
 import trio
 
 from storefs.cache.home import CacheHome
+from storefs.core import keys, storeinfo
 from storefs.core.chunking import ChunkSizes
 from storefs.engine import engine
+from storefs.engine.journal import Journal, apply_commit
 from storefs.engine.limits import Limits
 from storefs.engine.opening import RootOwner, open_store
 from storefs.metrics import Metrics
@@ -22,6 +24,8 @@ from storefs.model import ROOT_INO, ObjectInfo
 from storefs.objects.memory import MemoryObjects
 from storefs.ports import Body, ObjectStore
 from storefs.testing.faults import Faults, FaultyObjects
+from storefs.tree import schema
+from storefs.tree.tree import Tree
 from storefs.volume.caller import Caller
 from storefs.volume.references import References
 from storefs.volume.volume import Volume
@@ -221,6 +225,19 @@ class World:
         """Return the keys of the shards in the store."""
         return [info.key for info in await self.memory.list_after("shards/")]
 
+    async def replica(self, path: Path, upto: int | None = None) -> Tree:
+        """Make a replica at ``path`` from the journal alone, up to commit ``upto`` (all of it by default)."""
+        info = storeinfo.parse(await self.memory.get(keys.STORE_INFO))
+        tree = Tree(path)
+        tree.plant(info.store, info.root_mode, info.root_uid, info.root_gid, info.created_ns)
+        journal = Journal(self.memory, self.offload)
+        while upto is None or tree.local.position.seq < upto:
+            commit = await journal.get(tree.local.position.seq + 1)
+            if commit is None:
+                break
+            apply_commit(tree, commit)
+        return tree
+
     @asynccontextmanager
     async def engine_at(
         self, folder: Path, limits: Limits = SMALL_LIMITS, *, ro: bool = False, store: ObjectStore | None = None
@@ -317,11 +334,14 @@ def listing(volume: Volume, parent: int = ROOT_INO) -> list[str]:
     return sorted(dentry.name.decode() for dentry, _ in volume.names.page(parent, 0, 1 << 20))
 
 
-def tables(volume: Volume) -> dict[str, list[tuple[object, ...]]]:
-    """Return every replicated row of a mount's tree, by table."""
-    database = volume.engine.tree.database
-    names = ("inode", "dentry", "extent", "xattr", "chunk", "shard")
-    return {name: sorted(database.rows(f"SELECT * FROM {name}")) for name in names}
+def tables(tree: Tree) -> dict[str, list[tuple[object, ...]]]:
+    """Return every replicated row of a replica, by table."""
+    return {name: sorted(tree.database.rows(f"SELECT * FROM {name}")) for name in schema.REPLICATED}
+
+
+def noise(seed: int | str, length: int) -> bytes:
+    """Return bytes of the seed's sequence, which neither pack nor dedup."""
+    return random.Random(seed).randbytes(length)
 
 
 def with_limits(**changes: float) -> Limits:

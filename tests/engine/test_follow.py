@@ -1,0 +1,144 @@
+"""Following: an idle mount takes over what others commit, and tells the kernel exactly what that changed."""
+
+from dataclasses import replace
+
+import pytest
+import trio
+
+from storefs.core import commitheader, keys
+from storefs.errors import Diverged, LostRace, UnknownFormat
+from storefs.model import ROOT_INO
+from storefs.testing.world import FOLDER_MODE, create, find, listing, noise, put_file, read, tables, write
+from storefs.volume.attributes import Changes
+
+
+def told(world):
+    """Return what the kernel was told since the last look: (inodes, entries), sorted."""
+    kernel = world.kernel
+    found = sorted(kernel.inodes), sorted(kernel.entries)
+    kernel.inodes.clear()
+    kernel.entries.clear()
+    return found
+
+
+async def test_an_idle_mount_follows_within_the_poll_interval(world, tmp_path, autojump_clock, seed):
+    data = noise(seed, 30_000)
+    async with world.engine_at(tmp_path / "one") as one, world.engine_at(tmp_path / "two") as two:
+        await put_file(one, "file", data)
+        await one.files.fsync()
+        await trio.sleep(2 * two.engine.limits.poll_s)
+        assert await read(two, find(two, "file")) == data
+        assert tables(two.engine.tree) == tables(one.engine.tree)
+
+
+async def test_the_kernel_is_told_exactly_what_changed(world, tmp_path, autojump_clock):
+    async with world.engine_at(tmp_path / "one") as one, world.engine_at(tmp_path / "two") as two:
+
+        async def commit():
+            await one.files.fsync()
+            assert await two.engine.follower.poll() == 1
+            return told(world)
+
+        folder = create(one, "folder", mode=FOLDER_MODE)
+        assert await commit() == ([(ROOT_INO, True), (folder, True)], [(ROOT_INO, b"folder")])
+        # The entry of a directory that stays must never be forgotten: what is mounted below it would go.
+        file = await put_file(one, "file", b"content", parent=folder)
+        assert await commit() == ([(folder, True), (file, False)], [(folder, b"file")])
+        await one.attributes.set(file, Changes(mode=0o600))
+        assert await commit() == ([(file, True)], [])
+        one.attributes.set_xattr(file, b"user.a", b"1")
+        assert await commit() == ([(file, True)], [])
+        await write(one, file, b"C")
+        assert await commit() == ([(file, False)], [])
+        one.names.link(file, ROOT_INO, b"other")
+        assert await commit() == ([(ROOT_INO, True), (file, True)], [(ROOT_INO, b"other")])
+        one.names.unlink(folder, b"file")
+        assert await commit() == ([(folder, True), (file, True)], [(folder, b"file")])
+        assert await two.engine.follower.poll() == 0
+        assert told(world) == ([], [])
+
+
+async def test_own_commits_tell_the_kernel_nothing(world, tmp_path, autojump_clock):
+    async with world.engine_at(tmp_path / "one") as one:
+        await put_file(one, "file", b"content")
+        await one.files.fsync()
+        await trio.sleep(5)
+    assert told(world) == ([], [])
+
+
+async def test_nothing_is_applied_under_a_draft(world, tmp_path, autojump_clock):
+    """Contents are taken whole: in-place writes of two mounts must not be mixed in one file."""
+    async with world.engine_at(tmp_path / "one") as one:
+        await put_file(one, "file", b"0" * 8192)
+        await one.files.fsync()
+        async with world.engine_at(tmp_path / "two") as two:
+            await write(one, find(one, "file"), b"1" * 4096)  # staged there, not pending yet
+            await write(two, find(two, "file"), b"2" * 4096, 4096)
+            await two.files.fsync()
+            assert await one.engine.follower.poll() == 0
+            assert await read(one, find(one, "file")) == b"1" * 4096 + b"0" * 4096
+            with pytest.raises(LostRace):
+                await one.files.fsync()
+    async with world.engine_at(tmp_path / "three") as three:
+        assert await read(three, find(three, "file")) == b"0" * 4096 + b"2" * 4096
+
+
+async def test_a_change_made_while_the_store_answers_is_not_applied_under(world, tmp_path, autojump_clock):
+    async with world.engine_at(tmp_path / "one") as one, world.engine_at(tmp_path / "two") as two:
+        await put_file(one, "theirs", b"1")
+        await one.files.fsync()
+
+        async def change_meanwhile(request):
+            if request.operation == "get" and request.key.startswith(keys.JOURNAL) and not listing(two):
+                create(two, "mine")
+
+        world.store.after = change_meanwhile
+        assert await two.engine.follower.poll() == 0
+        assert listing(two) == ["mine"]
+
+
+async def test_a_file_in_use_that_goes_elsewhere_stays_readable_here(world, tmp_path, autojump_clock, seed):
+    data = noise(seed, 20_000)
+    async with world.engine_at(tmp_path / "one") as one, world.engine_at(tmp_path / "two") as two:
+        await put_file(one, "file", data)
+        await one.files.fsync()
+        await two.engine.follower.poll()
+        ino = find(two, "file")
+        two.references.add(ino)
+        one.names.unlink(ROOT_INO, b"file")
+        await one.files.fsync()
+        await two.engine.follower.poll()
+        assert listing(two) == []
+        assert await read(two, ino) == data
+        assert two.attributes.get(ino).nlink == 0
+        two.names.forget(ino, 1)
+        assert tables(two.engine.tree) == tables(one.engine.tree)
+
+
+async def test_a_commit_of_another_schema_makes_the_mount_read_only(world, tmp_path, autojump_clock):
+    async with world.engine_at(tmp_path / "one") as one, world.engine_at(tmp_path / "two") as two:
+        await put_file(two, "file", b"1")
+        await two.files.fsync()
+        (key,) = await world.journal()
+        header, body = commitheader.parse(await world.memory.get(key), 1)
+        await world.memory.put(key, commitheader.pack(replace(header, schema=header.schema + 1), body))
+        with pytest.raises(UnknownFormat):
+            await one.engine.follower.poll()
+        assert one.engine.read_only
+        with pytest.raises(UnknownFormat):
+            create(one, "mine")
+        assert listing(one) == []
+
+
+async def test_a_replica_that_diverged_makes_the_mount_read_only(world, tmp_path, autojump_clock):
+    async with world.engine_at(tmp_path / "one") as one, world.engine_at(tmp_path / "two") as two:
+        await put_file(two, "file", b"1")
+        await two.files.fsync()
+        one.engine.tree.database.run("UPDATE inode SET mtime_ns = 5")
+        before = tables(one.engine.tree)
+        with pytest.raises(Diverged):
+            await one.engine.follower.poll()
+        assert one.engine.read_only
+        assert tables(one.engine.tree) == before
+        with pytest.raises(Diverged):
+            create(one, "mine")
