@@ -162,6 +162,10 @@ async def lock_cache(
             say(f"waiting for process {found.pid}, which still commits what was written at {found.mountpoint}")
             said = True
         await trio.sleep(0.2)
+    for path in home.lost(cache_dir(settings), name):
+        say(
+            f"{path} keeps changes that another mount's commit came before: they are in no commit, and no mount uses them"
+        )
     found.announce(mountpoint, finishing=False)
     return found
 

@@ -12,20 +12,19 @@ import trio
 from storefs import wiring
 from storefs.cache.home import CacheHome
 from storefs.engine.engine import Engine, running
-from storefs.errors import NotCommitted, StorefsError
 from storefs.metrics import Metrics
 from storefs.settings import Settings
 from storefs.volume.references import References
 from storefs.volume.volume import Volume
 from storefsd import mountpoint
 from storefsd.control.files import ControlFiles
+from storefsd.ending import Ending
 from storefsd.fuse.kernel import KernelInvalidations
 from storefsd.fuse.session import Session
 
 log = logging.getLogger(__name__)
 
 _CACHE_WAIT_S = 120.0
-_OFFLINE_LIMIT_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,57 +70,22 @@ def _owned(volume: Volume) -> ControlFiles:
 
 
 async def _serve_session(mount: Mount, engine: Engine, session: Session, home: CacheHome, path: Path) -> None:
-    """Serve requests until somebody unmounts, or a signal asks to end."""
-    deadline_s = engine.limits.store_deadline_s
-    stopped = False
-    failure: StorefsError | None = None
-
-    async def watch_signals() -> None:
-        nonlocal stopped, failure
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for number in signals:
-                log.info("%s: committing, then unmounting %s", signal.Signals(number).name, path)
-                stopped = True
-                try:
-                    # While the mount is still up, so that nobody's files vanish for as long as the store takes.
-                    await engine.finish(deadline_s)
-                except StorefsError as error:
-                    failure = error
-                session.stop()
-                return
-
-    session.mount()
-    try:
-        mountpoint.raise_read_ahead(path)
-        log.info("mounted %s at %s (node %d)", mount.source, path, engine.writer.node)
-        mount.ready()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_signals)
-            await session.run()
-            nursery.cancel_scope.cancel()
-    finally:
-        session.unmount()
-    home.announce(str(path), finishing=True)
-    log.info("unmounted %s", path)
-    if failure is not None:
-        raise failure
-    await _finish(engine, deadline_s if stopped else _OFFLINE_LIMIT_S)
-
-
-async def _finish(engine: Engine, deadline_s: float) -> None:
-    """Commit what is left, trying on while the store is away; a signal says that there is no time left."""
+    """Serve requests until somebody unmounts, or a signal asks to end; then see that everything is committed."""
+    ending = Ending(engine, session)
+    # One receiver from before the mount to the very end: a signal in a gap would kill the process as it stands.
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-
-            async def give_up() -> None:
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()
-
-            nursery.start_soon(give_up)
-            await engine.finish(deadline_s)
+            nursery.start_soon(ending.watch, signals)
+            session.mount()
+            try:
+                mountpoint.raise_read_ahead(path)
+                log.info("mounted %s at %s (node %d)", mount.source, path, engine.writer.node)
+                mount.ready()
+                await session.run()
+            finally:
+                ending.unmounted()
+                session.unmount()
+            home.announce(str(path), finishing=True)
+            log.info("unmounted %s", path)
+            await ending.finish()
             nursery.cancel_scope.cancel()
-    if not engine.ro and (engine.tree.pending.count or len(engine.drafts)):
-        raise NotCommitted(
-            f"{engine.tree.pending.count} changes are not committed; they are kept in {engine.home.path}"
-            " and the next mount with this cache commits them"
-        )

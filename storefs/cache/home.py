@@ -28,6 +28,8 @@ class Holder:
 class CacheHome:
     """A locked cache directory. The lock dies with the process."""
 
+    TREE = "tree.sqlite"
+
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
         self._lock = lock
@@ -35,7 +37,7 @@ class CacheHome:
     @property
     def tree(self) -> Path:
         """The SQLite file of the tree."""
-        return self.path / "tree.sqlite"
+        return self.path / self.TREE
 
     @property
     def vault(self) -> Path:
@@ -85,6 +87,15 @@ def acquire(cache_dir: Path, name: str) -> CacheHome | Holder:
     if finishing is not None:
         return finishing
     raise CacheLocked(f"all {_SLOTS_MAX} cache directories in {cache_dir} are in use: set another cache_dir")
+
+
+def lost(cache_dir: Path, name: str) -> list[Path]:
+    """Return the directories that keep changes which lost a race: no mount takes them."""
+    return [
+        path
+        for path in sorted(cache_dir.glob(f"{name}*"))
+        if path.is_dir() and leftover(path / CacheHome.TREE) is Leftover.LOST
+    ]
 
 
 def _lock_free(cache_dir: Path, name: str) -> tuple[list[CacheHome], list[Holder]]:

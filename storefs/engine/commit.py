@@ -30,7 +30,7 @@ from storefs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
 
-_RETRY = Backoff(first_s=0.5, most_s=15.0)
+_RETRY = Backoff(first_s=0.5, most_s=5.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,188 @@
+"""Commits: shards before the changes that name them, one commit whatever happens to the answer, cuts and dedup."""
+
+import pytest
+import trio
+
+from storefs.core import keys
+from storefs.errors import NotCommitted
+from storefs.engine.journal import Journal
+from storefs.model import FILE_BYTES_MAX
+from storefs.testing.world import create, find, listing, noise, put_file, read, tables, with_limits
+from storefs.tree import apply
+
+
+async def test_all_that_a_commit_names_is_in_the_store_before_it(world, tmp_path, autojump_clock, seed):
+    there = {}
+
+    async def look(request):
+        if request.operation.startswith("put") and request.key.startswith(keys.JOURNAL):
+            there[request.key] = {key.rpartition("/")[2].removesuffix(".des") for key in await world.shards()}
+
+    world.store.before = look
+    async with world.engine_at(tmp_path / "one") as volume:
+        for turn in range(4):
+            for number in range(3):
+                await put_file(volume, f"{turn}-{number}", noise(f"{seed}/{turn}/{number}", 70_000))
+            await volume.files.fsync()
+    assert len(there) >= 4
+    for seq, key in enumerate(await world.journal(), 1):
+        tree = await world.replica(tmp_path / f"{seq}.sqlite", seq)
+        sealed = {row[0].hex() for row in tree.database.rows("SELECT id FROM shard WHERE size > 0")}
+        named = {row[0].hex() for row in tree.database.rows("SELECT DISTINCT shard FROM chunk")}
+        unplaced = tree.database.value("SELECT count(*) FROM extent WHERE chunk NOT IN (SELECT id FROM chunk)")
+        tree.close()
+        assert named <= sealed <= there[key]
+        assert not unplaced
+
+
+@pytest.mark.parametrize("operation", ["put_if_absent", "put"])
+async def test_a_lost_answer_makes_no_second_commit(world, tmp_path, autojump_clock, operation):
+    async with world.engine_at(tmp_path / "one") as volume:
+        await put_file(volume, "file", b"content")
+        world.faults.lose_next.append(operation)
+        await volume.files.fsync()
+        assert world.faults.struck == 1
+        assert not volume.engine.tree.pending.count
+        assert volume.engine.tree.local.intent is None
+        await put_file(volume, "more", b"content")
+        await volume.files.fsync()
+        after = tables(volume.engine.tree)
+    assert len(await world.journal()) == 2
+    tree = await world.replica(tmp_path / "replica.sqlite")
+    assert tables(tree) == after
+    tree.close()
+
+
+async def test_the_same_bytes_are_put_until_the_number_is_taken(world, tmp_path, autojump_clock):
+    """What comes between two tries goes into the next commit, not into this one."""
+    async with world.engine_at(tmp_path / "one") as volume:
+        create(volume, "one")
+        world.faults.fail_next.append("put_if_absent")
+        with pytest.raises(Exception, match="injected"):
+            await volume.engine.committer.commit()
+        intent = volume.engine.tree.local.intent
+        create(volume, "two")
+        await volume.files.fsync()
+    assert await world.memory.get(keys.journal(1)) == intent.object
+    assert len(await world.journal()) == 2
+
+
+async def test_changes_are_committed_within_the_interval(world, tmp_path, autojump_clock):
+    async with world.engine_at(tmp_path / "one") as volume:
+        await put_file(volume, "file", b"content")
+        await trio.sleep(volume.engine.limits.commit_interval_s + 1)
+        assert not volume.engine.tree.pending.count
+    assert len(await world.journal()) == 1
+
+
+async def test_changes_that_cancel_out_make_no_commit(world, tmp_path, autojump_clock):
+    async with world.engine_at(tmp_path / "one") as volume:
+        for mtime_ns in (5, volume.attributes.get(1).mtime_ns):
+            with volume.engine.tree.pending.recorded():
+                volume.engine.tree.inodes.update(1, mtime_ns=mtime_ns)
+        assert volume.engine.tree.pending.count == 2
+        await volume.files.fsync()
+        assert not volume.engine.tree.pending.count
+    assert await world.journal() == []
+
+
+async def test_many_small_files_are_one_commit_and_few_objects(world, tmp_path, autojump_clock, seed):
+    async with world.engine_at(tmp_path / "one") as volume:
+        for number in range(200):
+            await put_file(volume, f"{number}", noise(f"{seed}/{number}", 100))
+        await volume.files.fsync()
+    assert len(await world.journal()) == 1
+    assert len(await world.shards()) == 1
+
+
+async def test_a_commit_holds_a_bounded_number_of_changes(world, tmp_path, autojump_clock):
+    async with world.engine_at(tmp_path / "one", with_limits(commit_rows=10)) as volume:
+        for number in range(25):
+            create(volume, f"{number}")
+        await volume.files.fsync()
+        after = tables(volume.engine.tree)
+    assert len(await world.journal()) == 3
+    tree = await world.replica(tmp_path / "replica.sqlite")
+    assert tables(tree) == after
+    tree.close()
+
+
+async def test_a_commit_ends_with_the_oldest_shard(world, tmp_path, autojump_clock, seed):
+    async with world.engine_at(tmp_path / "one") as volume:
+        world.faults.away = True
+        for number in range(5):
+            await put_file(volume, f"{number}", noise(f"{seed}/{number}", 80_000))
+        await volume.engine.cutter.drain()
+        world.faults.away = False
+        await volume.files.fsync()
+    journal = Journal(world.memory, world.offload)
+    commits = [await journal.get(seq) for seq in range(1, len(await world.journal()) + 1)]
+    assert len(commits) >= 5
+    assert [len(apply.touched(commit.changes).shards) for commit in commits] == [1] * len(commits)
+
+
+async def test_a_second_copy_uploads_no_payload(world, tmp_path, autojump_clock, seed):
+    data = noise(seed, 50_000)
+    async with world.engine_at(tmp_path / "one") as volume:
+        await put_file(volume, "file", data)
+        await volume.files.fsync()
+        uploads = len(world.store.keys("put", keys.SHARDS))
+        await put_file(volume, "copy", data)
+        await volume.files.fsync()
+        assert len(world.store.keys("put", keys.SHARDS)) == uploads == 1
+    async with world.engine_at(tmp_path / "two") as volume:
+        assert await read(volume, find(volume, "copy")) == data
+
+
+async def test_shared_bytes_stay_here_until_their_commit(world, tmp_path, autojump_clock, seed):
+    """Another mount's chunks, named again here: should they be condemned meanwhile, only this disk has them."""
+    data = noise(seed, 20_000)
+    async with world.engine_at(tmp_path / "one") as volume:
+        await put_file(volume, "file", data)
+        await volume.engine.finish(60)
+    async with world.engine_at(tmp_path / "two") as volume:
+        ino = await put_file(volume, "copy", data)
+        world.faults.away = True
+        await volume.engine.cutter.drain()
+        volume.engine.pressure.evict(FILE_BYTES_MAX)
+        chunks = {extent.chunk for extent in volume.engine.tree.extents.all(ino)}
+        places = [volume.engine.tree.chunks.place(chunk) for chunk in chunks]
+        assert len(places) > 1
+        assert all(volume.engine.cache.has(place) for place in places)
+        world.faults.away = False
+        await volume.files.fsync()
+        assert not volume.engine.tree.shards.held()
+        volume.engine.pressure.evict(FILE_BYTES_MAX)
+        assert not any(volume.engine.cache.has(place) for place in places)
+
+
+async def test_own_shards_stay_here_until_their_commit(world, tmp_path, autojump_clock, seed):
+    data = noise(seed, 200_000)
+    async with world.engine_at(tmp_path / "one") as volume:
+        world.faults.away = True
+        ino = await put_file(volume, "file", data)
+        await volume.engine.cutter.drain()
+        volume.engine.pressure.evict(FILE_BYTES_MAX)
+        assert await read(volume, ino) == data
+        world.faults.away = False
+        await volume.files.fsync()
+        assert volume.engine.pressure.evict(FILE_BYTES_MAX) >= len(data)
+        assert await read(volume, ino) == data
+
+
+async def test_fsync_gives_up_at_the_deadline_and_the_rest_happens_by_itself(world, tmp_path, autojump_clock):
+    async with world.engine_at(tmp_path / "one") as volume:
+        await put_file(volume, "file", b"content")
+        world.faults.away = True
+        began_s = trio.current_time()
+        with pytest.raises(NotCommitted):
+            await volume.files.fsync()
+        assert trio.current_time() - began_s == pytest.approx(volume.engine.limits.store_deadline_s, abs=1)
+        await trio.sleep(300)
+        assert await world.journal() == []
+        world.faults.away = False
+        await trio.sleep(30)
+        assert not volume.engine.tree.pending.count
+        assert len(await world.journal()) == 1
+    async with world.engine_at(tmp_path / "two") as volume:
+        assert listing(volume) == ["file"]
