@@ -68,6 +68,10 @@ missing_packages() {
     fi
     have gcc || echo gcc
     [[ -e /usr/include/stdio.h ]] || echo libc6-dev
+    if [[ $extras == dev ]]; then # programs that the tests run on a mount
+        have git || echo git
+        have rsync || echo rsync
+    fi
     if [[ -z $python ]]; then
         echo python3 python3-dev python3-venv
         return
@@ -177,7 +181,7 @@ main() {
     done
     check_device "$mounting"
     # Headers and the compiler serve the installation only; what runs needs fusermount3.
-    if ! is_installed "$extras" || ! have fusermount3; then
+    if ! is_installed "$extras" || ! have fusermount3 || { [[ $extras == dev ]] && ! have rsync; }; then
         setup_system
         setup_environment "$extras"
     fi

@@ -163,9 +163,7 @@ async def lock_cache(
             said = True
         await trio.sleep(0.2)
     for path in home.lost(cache_dir(settings), name):
-        say(
-            f"{path} keeps changes that another mount's commit came before: they are in no commit, and no mount uses them"
-        )
+        say(f"{path} keeps changes that lost a race: another mount's commit came first, no commit holds them")
     found.announce(mountpoint, finishing=False)
     return found
 
