@@ -3,7 +3,6 @@
 import hashlib
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import click
 from storefs import wiring
 from storefs.cli import launch, mounted
 from storefs.cli.output import readable, say, show
-from storefs.errors import MissingPart, MountpointError, NotCommitted, StorefsError
+from storefs.errors import MountpointError, NotCommitted, StorefsError
 from storefs.settings import TABLE, Settings, parse_options, resolve, switch
 
 _EXIT_WAIT_S = 600.0
@@ -89,22 +88,11 @@ def umount(mountpoint: Path, force: bool) -> None:
         say(f"storefs: {error}. {left}; they are kept in the cache directory")
     except MountpointError as error:
         say(f"storefs: {error}")  # a dead daemon: unmounting is all there is to do
-    _unmount(point.path, lazy=pid == 0)
+    mounted.unmount(point.path, lazy=pid == 0)
     if force and pid:
         os.kill(pid, signal.SIGTERM)
     elif pid:
         _wait_gone(pid)
-
-
-def _unmount(path: Path, *, lazy: bool) -> None:
-    program = ["umount"] if os.geteuid() == 0 else ["fusermount3", "-u"]
-    flags = [] if not lazy else ["-l" if program[0] == "umount" else "-z"]
-    try:
-        done = subprocess.run([*program, *flags, str(path)], capture_output=True, text=True, check=False, timeout=60)
-    except FileNotFoundError as error:
-        raise MissingPart(f"{program[0]} is not installed (package fuse3 or mount)") from error
-    if done.returncode:
-        raise MountpointError(done.stderr.strip() or f"{program[0]} failed with status {done.returncode}")
 
 
 def _wait_gone(pid: int) -> None:

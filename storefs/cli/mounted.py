@@ -4,11 +4,12 @@ import errno
 import json
 import os
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storefs.errors import MountpointError, NotCommitted, StorefsError, UsageError
+from storefs.errors import MissingPart, MountpointError, NotCommitted, StorefsError, UsageError
 
 _CONTROL = ".storefs"
 _FSTYPE = "fuse.storefs"
@@ -59,12 +60,29 @@ def all_mounts() -> list[MountPoint]:
     """Return the storefs mounts of this machine."""
     found = []
     for line in Path("/proc/self/mounts").read_bytes().splitlines():
-        source, path, fstype = (
-            os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), field)) for field in line.split(b" ")[:3]
-        )
+        source, path, fstype = (unescape(field) for field in line.split(b" ")[:3])
         if fstype == _FSTYPE:
             found.append(MountPoint(source, Path(path)))
     return found
+
+
+def unescape(field: bytes) -> str:
+    """Return a field of /proc/mounts or mountinfo as it is meant: they write blanks as octal numbers."""
+    return os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), field))
+
+
+def unmount(path: Path, *, lazy: bool) -> None:
+    """Unmount. Raises MountpointError with what the system said, MissingPart."""
+    if os.geteuid() == 0:
+        command = ["umount", *(["-l"] if lazy else []), str(path)]
+    else:
+        command = ["fusermount3", "-u", *(["-z"] if lazy else []), str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except FileNotFoundError as error:
+        raise MissingPart(f"{command[0]} is not installed (package fuse3 or mount)") from error
+    if done.returncode:
+        raise MountpointError(done.stderr.strip() or f"{command[0]} failed with status {done.returncode}")
 
 
 def at(path: Path) -> MountPoint:

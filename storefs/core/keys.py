@@ -18,11 +18,6 @@ def journal(seq: int) -> str:
     return f"{JOURNAL}{seq:016x}"
 
 
-def journal_seq(key: str) -> int:
-    """The commit number in a journal key. Raises ValueError for any other name."""
-    return int(key.removeprefix(JOURNAL), 16)
-
-
 def snapshot(seq: int) -> str:
     """The key of the snapshot of the tree at commit ``seq``."""
     return f"{SNAPSHOTS}{seq:016x}{_SNAPSHOT_SUFFIX}"

@@ -44,13 +44,6 @@ class Dentries:
         changed = self._database.changed("DELETE FROM dentry WHERE parent = ? AND name = ?", (parent, name))
         assert changed == 1, (parent, name)
 
-    def retarget(self, parent: int, name: bytes, ino: int, mode: int) -> None:
-        """Let a name that exists lead to another inode, at the same place of the listing."""
-        changed = self._database.changed(
-            "UPDATE dentry SET ino = ?, kind = ? WHERE parent = ? AND name = ?", (ino, _kind(mode), parent, name)
-        )
-        assert changed == 1, (parent, name)
-
     def is_empty(self, parent: int) -> bool:
         """Whether a directory has no entries."""
         return self._database.row("SELECT 1 FROM dentry WHERE parent = ? LIMIT 1", (parent,)) is None

@@ -8,10 +8,6 @@ import apsw
 
 from storefs.errors import Corrupt, NoSpace
 
-VALUE_BYTES_BEST = 64 << 10
-"""Up to here SQLite beats files; larger values belong into files that a vault indexes."""
-
-
 _TOUCHED_MAX = 10_000
 """How many uses are noted in memory; what is read beyond counts as a use only after they are written down."""
 
