@@ -4,8 +4,8 @@ import pytest
 import trio
 
 from storefs.core import keys
-from storefs.errors import NotCommitted
 from storefs.engine.journal import Journal
+from storefs.errors import NotCommitted
 from storefs.model import FILE_BYTES_MAX
 from storefs.testing.world import create, find, listing, noise, put_file, read, tables, with_limits
 from storefs.tree import apply

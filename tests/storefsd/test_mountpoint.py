@@ -25,7 +25,7 @@ def test_a_mountpoint_is_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     place = tmp_path / "place"
     if kind == "file":
         place.write_bytes(b"")
-    with pytest.raises(MountpointError, match="cannot mount on .*place") as caught:
+    with pytest.raises(MountpointError, match=r"cannot mount on .*place") as caught:
         mountpoint.prepare(str(place))
     assert caught.value.exit_code == 6
 
