@@ -170,10 +170,12 @@ async def lock_cache(
 
 def limits(settings: Settings, home_path: Path) -> Limits:
     """Return the engine's bounds for these settings."""
+    disk = shutil.disk_usage(home_path)
     cache_size = settings.whole("cache_size")
     if cache_size is None:
-        cache_size = max(256 << 20, min(20 << 30, shutil.disk_usage(home_path).free // 2))
+        cache_size = max(256 << 20, min(20 << 30, disk.free // 2))
     return Limits(
+        spare_bytes=min(256 << 20, disk.total // 10),
         cache_bytes=cache_size,
         dirty_bytes=settings.whole("dirty_limit") or cache_size // 2,
         decoded_bytes=settings.whole("memory") or 128 << 20,

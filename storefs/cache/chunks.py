@@ -53,6 +53,12 @@ class ChunkCache:
         """How many bytes are cached on disk."""
         return self._vault.bytes + self.files.bytes
 
+    @property
+    def free_bytes(self) -> int:
+        """How many bytes the disk has left for the likes of this process."""
+        disk = os.statvfs(self._vault.path)
+        return disk.f_bavail * disk.f_frsize
+
     def has(self, place: ChunkPlace) -> bool:
         """Whether the chunk is here."""
         return self.files.has(place.shard, place.offset, place.stored) or self._vault.exists(_PREFIX + place.chunk)

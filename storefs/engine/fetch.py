@@ -186,6 +186,8 @@ class Fetcher:
     def _keep(
         self, shard: ShardId, span: Span, data: bytes, places: list[ChunkPlace], contents: list[bytes | StorefsError]
     ) -> None:
+        if self._cache.free_bytes < self._limits.spare_bytes + span.length:
+            return
         good = [(one.chunk, plain) for one, plain in zip(places, contents, strict=True) if isinstance(plain, bytes)]
         try:
             if span.length <= self._limits.alone_bytes or len(good) < len(places):

@@ -9,6 +9,7 @@ class Limits:
 
     Attributes:
         cache_bytes: disk that the cache may take.
+        spare_bytes: disk that the cache leaves free, whatever its limit: the tree and staged writes need it.
         dirty_bytes: how much may wait for the store before writes wait too.
         decoded_bytes: memory for the plain contents of chunks.
         commit_interval_s: the longest that a change waits for its commit while the store is there.
@@ -29,6 +30,7 @@ class Limits:
     """
 
     cache_bytes: int = 20 << 30
+    spare_bytes: int = 256 << 20
     dirty_bytes: int = 10 << 30
     decoded_bytes: int = 128 << 20
     commit_interval_s: float = 5.0

@@ -49,25 +49,38 @@ class Pressure:
         return self._staging.live_bytes + self._shard_bytes + self._tree.pending.bytes
 
     async def admit(self) -> None:
-        """Return when a write may be taken in. Raises NotCommitted when the store takes nothing for too long."""
-        if self.dirty_bytes < self._limits.dirty_bytes:
+        """Return when a write may be taken in.
+
+        Raises NotCommitted when too much waits for a store that takes nothing, NoSpace when the local disk is full.
+        """
+        if self._has_room():
             return
         with trio.move_on_after(self._limits.store_deadline_s):
-            while self.dirty_bytes >= self._limits.dirty_bytes:
-                self._cutter.wake()
+            while not self._has_room():
+                self.evict()
+                await self._cutter.drain()
                 self._committer.wake()
                 await trio.sleep(_LOOK_S)
             return
-        if isinstance(self._committer.trouble, NoSpace):
-            raise self._committer.trouble
+        trouble = self._committer.trouble
+        if self.dirty_bytes < self._limits.dirty_bytes:
+            raise NoSpace(
+                f"the disk of the cache has {self._cache.free_bytes} bytes left{f': {trouble}' if trouble else ''}"
+            )
         raise NotCommitted(
             f"{self.dirty_bytes} bytes wait for the store, the limit is {self._limits.dirty_bytes}"
-            f"{f': {self._committer.trouble}' if self._committer.trouble else ''}"
+            f"{f': {trouble}' if trouble else ''}"
         )
+
+    def _has_room(self) -> bool:
+        """Whether limit and disk have room for a write: what is staged takes its length again when it is cut."""
+        room = self._cache.free_bytes - self._limits.spare_bytes // 2
+        return self.dirty_bytes < self._limits.dirty_bytes and room >= self._staging.live_bytes
 
     def evict(self, at_least: int = 0) -> int:
         """Bring the cache back under its limit (freeing ``at_least`` bytes if it can); return how many bytes went."""
-        excess = max(at_least, self._cache.disk_bytes + self._staging.disk_bytes - self._limits.cache_bytes)
+        over_limit = self._cache.disk_bytes + self._staging.disk_bytes - self._limits.cache_bytes
+        excess = max(at_least, over_limit, self._limits.spare_bytes - self._cache.free_bytes)
         if excess <= 0:
             return 0
         kept = {bytes(shard.shard) for shard in self._tree.shards.dirty()} | self._tree.shards.held_shards()

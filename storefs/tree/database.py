@@ -28,6 +28,9 @@ _PRAGMAS = (
 )
 
 
+_DISK_ERRORS = (apsw.FullError, apsw.IOError, apsw.CantOpenError)
+"""What SQLite raises when the disk is full: which of them depends on the file that could not grow."""
+
 CHECKPOINT_BYTES = 16 << 20
 """From this length on the write-ahead log is worth a checkpoint."""
 
@@ -116,8 +119,8 @@ class Database:
     def transaction(self) -> Iterator[None]:
         """Everything inside happens, or nothing. Transactions do not nest. Raises NoSpace when the disk is full."""
         # Not apsw's own context manager: that one holds the GIL while COMMIT writes.
-        self.connection.execute("BEGIN IMMEDIATE")
         try:
+            self.connection.execute("BEGIN IMMEDIATE")
             yield
             self.connection.execute("COMMIT")
         except BaseException as error:
@@ -125,6 +128,6 @@ class Database:
                 self.connection.execute("ROLLBACK")
             for undo in self.on_rollback:
                 undo()
-            if isinstance(error, apsw.FullError | apsw.IOError):
+            if isinstance(error, _DISK_ERRORS):
                 raise NoSpace(f"cannot write {self.path}: {error}") from error
             raise

@@ -107,13 +107,13 @@ class Vault:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             yield
             self._connection.execute("COMMIT")
         except BaseException as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            if isinstance(error, apsw.FullError | apsw.IOError):
+            if isinstance(error, apsw.FullError | apsw.IOError | apsw.CantOpenError):
                 raise NoSpace(f"cannot write {self.path}: {error}") from error
             raise

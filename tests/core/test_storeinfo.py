@@ -62,7 +62,6 @@ def test_another_format_is_told_from_damage(parts):
         {"chunking__small": -1},
         {"chunking__small": 1 << 30},
         {"chunking__colour": 1},
-        {"chunking__maximum": None},
     ],
     ids=str,
 )

@@ -81,7 +81,9 @@ async def test_a_damaged_chunk_does_not_take_its_neighbours_along(cold, world, a
             with pytest.raises(Corrupt):
                 await read(cold, ino, extent.offset, extent.length)
         else:
-            assert await read(cold, ino, extent.offset, extent.length) == noise(seed, 40_000)[extent.offset : extent.end]
+            assert (
+                await read(cold, ino, extent.offset, extent.length) == noise(seed, 40_000)[extent.offset : extent.end]
+            )
 
 
 async def test_a_chunk_that_was_damaged_in_the_store_heals_with_it(cold, world, autojump_clock, seed):

@@ -204,5 +204,3 @@ async def test_a_start_without_the_store_fails_and_a_later_one_has_everything(wo
     let_all_pass(world)
     async with world.engine_at(tmp_path / "one") as volume:
         assert await read(volume, find(volume, "file")) == b"1"
-
-

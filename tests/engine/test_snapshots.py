@@ -94,4 +94,3 @@ async def test_one_taken_amid_changes_holds_the_committed_tree(world, tmp_path, 
     assert snapshot == keys.snapshot(1)
     async with world.engine_at(tmp_path / "two") as volume:
         assert tables(volume.engine.tree) == committed
-

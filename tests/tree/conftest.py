@@ -1,0 +1,29 @@
+"""What the tree's tests share: trees in this test's folder."""
+
+import pytest
+
+from storefs.tree.tree import Tree
+
+STORE = bytes(range(16))
+
+
+@pytest.fixture
+def plant(tmp_path):
+    """Open replicas by name, each with the root directory of the same store; closed at the end."""
+    trees = []
+
+    def open_tree(name):
+        tree = Tree(tmp_path / f"{name}.sqlite")
+        if tree.inodes.get(1) is None:
+            tree.plant(STORE, 0o040755, 1000, 1000, 5)
+        trees.append(tree)
+        return tree
+
+    yield open_tree
+    for tree in trees:
+        tree.close()
+
+
+@pytest.fixture
+def tree(plant):
+    return plant("one")
