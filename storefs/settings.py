@@ -12,6 +12,9 @@ from storefs.errors import UsageError
 
 Value = str | int | float | bool | None
 
+_OPTION = re.compile(r"(?:\\[\\,]|[^,])+")
+_SPECIAL = re.compile(r"([\\,])")
+_ESCAPED = r"\\\1"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
@@ -150,18 +153,19 @@ def resolve(options: Mapping[str, str], environment: Mapping[str, str], config: 
 
 
 def parse_options(text: str) -> dict[str, str]:
-    r"""Read ``name=value,flag,...`` as mount(8) passes it. A comma in a value is written as ``\,``."""
+    r"""Read ``name=value,flag,...`` as mount(8) passes it. A comma in a value is written as ``\,``,
+    a backslash before a comma or another backslash as ``\\``.
+    """
     found: dict[str, str] = {}
-    for part in re.split(r"(?<!\\),", text):
-        if part:
-            name, _, value = part.partition("=")
-            found[name.strip().replace("-", "_")] = value.replace("\\,", ",")
+    for part in _OPTION.findall(text):
+        name, _, value = part.partition("=")
+        found[name.strip().replace("-", "_")] = re.sub(r"\\([\\,])", r"\1", value)
     return found
 
 
 def join_options(options: Mapping[str, str]) -> str:
     """Write options as ``parse_options`` reads them."""
-    return ",".join(f"{name}={value.replace(',', chr(92) + ',')}" for name, value in options.items())
+    return ",".join(f"{name}={_SPECIAL.sub(_ESCAPED, value)}" for name, value in options.items())
 
 
 def _read(name: str, text: str, where: str) -> Value:

@@ -81,7 +81,7 @@ def test_a_wrong_value_is_named_with_its_option_and_source(config, name, text):
 
 
 def test_an_option_that_there_is_not_is_named(config):
-    with pytest.raises(UsageError, match="'cachesize'.*cache_size"):
+    with pytest.raises(UsageError, match=r"'cachesize'.*cache_size"):
         resolve({"cachesize": "1G"}, {}, None)
     with pytest.raises(UsageError, match=r"config\.toml.*'cachesize'"):
         resolve({}, {}, config("cachesize = 1"))

@@ -2,7 +2,8 @@
 
 import json
 import stat
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from storefs.core.chunking import ChunkSizes
 from storefs.errors import Corrupt, UnknownFormat
@@ -64,7 +65,7 @@ def parse(data: bytes) -> StoreInfo:
             int(root["mode"]),
             int(root["uid"]),
             int(root["gid"]),
-            ChunkSizes(**{name: int(size) for name, size in chunking.items()}),
+            _sizes(chunking),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise Corrupt(f"store.json is not readable: {error!r}") from error
@@ -74,3 +75,11 @@ def parse(data: bytes) -> StoreInfo:
     if len(info.store) != 16 or not stat.S_ISDIR(info.root_mode) or not bounds_hold:  # noqa: PLR2004
         raise Corrupt("store.json holds impossible values")
     return info
+
+
+def _sizes(chunking: dict[str, Any]) -> ChunkSizes:
+    """Read the bounds of chunking: all of them, and no others, or two mounts would cut the same file differently."""
+    names = [field.name for field in fields(ChunkSizes)]
+    if set(chunking) != set(names):
+        raise ValueError(f"chunking has {sorted(chunking)}, not {sorted(names)}")
+    return ChunkSizes(*(int(chunking[name]) for name in names))

@@ -97,7 +97,7 @@ class Committer:
         failed = 0
         while True:
             if failed:
-                await trio.sleep(_RETRY.wait_s(failed, self._chance.uniform(0, 1)))
+                await self._wake.wait(_RETRY.wait_s(failed, self._chance.uniform(0, 1)))
             else:
                 await self._wake.wait(self._limits.commit_interval_s)
             try:
@@ -116,10 +116,14 @@ class Committer:
         with trio.move_on_after(deadline_s):
             await self._cutter.drain()
             goal = self._tree.pending.last
+            if self.committed >= goal:
+                return
+            # Once: a commit under way leaves the ring for the next, and one that fails has its own time to wait.
+            self._wake.ring()
             while self.committed < goal:
-                progress = self._progress
-                self._wake.ring()
-                await progress.wait()
+                if self.halted is not None:
+                    raise self.halted
+                await self._progress.wait()
                 if self.committed < goal and self.trouble is not None and not self.trouble.retryable:
                     raise self.trouble
             return
@@ -256,6 +260,7 @@ class Committer:
                 tree.local.position = position
                 size = tree.local.get("journal_bytes")
                 tree.local.put("journal_bytes", (size if isinstance(size, int) else 0) + stored)
+        self.trouble = None
         self._progress.set()
         self._progress = trio.Event()
 

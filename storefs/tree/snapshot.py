@@ -75,7 +75,7 @@ def read_info(path: Path) -> SnapshotInfo:
                 " mount with the version of storefs that wrote it"
             )
         return SnapshotInfo(info["store"], Position(info["seq"], info["nonce"], info["chain"]))
-    except (apsw.Error, KeyError) as error:
+    except (apsw.Error, KeyError, ValueError, TypeError) as error:
         raise Corrupt(f"snapshot is not readable: {error}") from error
 
 

@@ -1,5 +1,7 @@
 """Ranges against sets of integers."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ def test_a_set_of_spans_is_a_set_of_bytes(added, start, length):
 def test_spans_of_a_set_are_sorted_and_do_not_touch(added):
     found = list(SpanSet(added))
     assert all(span.length > 0 for span in found)
-    assert all(one.end < two.start for one, two in zip(found, found[1:], strict=False))
+    assert all(one.end < two.start for one, two in itertools.pairwise(found))
 
 
 @given(st.lists(spans, min_size=1), st.integers(0, 10), st.integers(1, 40))
@@ -38,7 +40,7 @@ def test_coalescing_covers_all_within_its_limits(wanted, gap, limit):
     asked = covered(wanted) | {at for one in wanted for at in (one.start, one.end)}
     assert all(min(abs(at - other) for other in asked) <= gap for at in covered(merged))
     # What fits together comes together.
-    for one, two in zip(merged, merged[1:], strict=False):
+    for one, two in itertools.pairwise(merged):
         firsts = [span for span in wanted if span.start == two.start]
         assert two.start > one.end + gap or any(max(one.end, first.end) - one.start > limit for first in firsts)
 

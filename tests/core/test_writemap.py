@@ -1,5 +1,7 @@
 """The write map against a bytearray: each byte remembers the log position it was written from."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,4 +71,4 @@ def test_runs_are_what_is_covered(steps):
     assert {at for run in runs for at in range(run.start, run.end)} == {
         at for at, one in enumerate(model) if one is not None
     }
-    assert all(one.end < two.start for one, two in zip(runs, runs[1:], strict=False))
+    assert all(one.end < two.start for one, two in itertools.pairwise(runs))

@@ -1,5 +1,6 @@
 """Files against bytearrays: whatever is written, cut, committed, crashed and mounted anew reads the same."""
 
+import itertools
 import random
 import tempfile
 from pathlib import Path
@@ -103,7 +104,7 @@ class Model:
             assert volume.attributes.get(ino).size == len(expected)
             assert await read(volume, ino) == expected, name
             extents = volume.engine.tree.extents.all(ino)
-            assert all(one.end <= two.offset for one, two in zip(extents, extents[1:], strict=False))
+            assert all(one.end <= two.offset for one, two in itertools.pairwise(extents))
             assert not extents or extents[-1].end <= max(len(expected), volume.engine.tree.inodes.get(ino).size)
 
 

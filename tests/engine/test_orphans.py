@@ -95,6 +95,11 @@ async def test_unlinked_while_being_cut_it_keeps_its_bytes(world, tmp_path, auto
         await volume.engine.cutter.drain()
         assert listing(volume) == []
         assert await read(volume, ino) == data
+        await volume.files.fsync()
+        assert await read(volume, ino) == data
+    tree = await world.replica(tmp_path / "replica.sqlite")
+    assert tree.extents.all(ino) == []
+    tree.close()
 
 
 async def test_replaced_by_a_rename_it_stays_readable(world, tmp_path, autojump_clock, seed):

@@ -6,14 +6,26 @@ from storefs.tree.local import ORIGIN, Intent, Numbers, Position
 from storefs.tree.pending import Leftover, leftover
 
 
+def taken_in_vain(tree, numbers, count):
+    """Take numbers inside a transaction that fails; return them."""
+    taken = []
+
+    def fail():
+        with tree.pending.recorded():
+            taken.extend(numbers.take() for _ in range(count))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    return taken
+
+
 def test_numbers_are_unique_across_restarts_and_rollbacks(tree, plant):
     taken = []
     for _ in range(3):
         numbers = Numbers(tree.database, tree.local, node=3)
         taken += [numbers.take() for _ in range(5000)]
-        with pytest.raises(ZeroDivisionError), tree.pending.recorded():
-            taken += [numbers.take() for _ in range(5000)]
-            raise ZeroDivisionError
+        taken += taken_in_vain(tree, numbers, 5000)
         taken += [numbers.take() for _ in range(10)]
         tree.close()
         tree = plant("one")
@@ -24,10 +36,7 @@ def test_numbers_are_unique_across_restarts_and_rollbacks(tree, plant):
 
 def test_a_first_reservation_rolled_back_is_made_again(tree, plant):
     numbers = Numbers(tree.database, tree.local, node=3)
-    with pytest.raises(ZeroDivisionError), tree.pending.recorded():
-        taken = [numbers.take()]
-        raise ZeroDivisionError
-    taken.append(numbers.take())
+    taken = [*taken_in_vain(tree, numbers, 1), numbers.take()]
     tree.close()
     again = plant("one")
     taken.append(Numbers(again.database, again.local, node=3).take())
@@ -54,9 +63,13 @@ def test_position_and_intent_survive(tree, plant):
 
 
 def test_orphans_that_were_rolled_back_are_none(tree):
-    with pytest.raises(ZeroDivisionError), tree.database.transaction():
-        tree.local.add_orphan(10)
-        raise ZeroDivisionError
+    def fail():
+        with tree.database.transaction():
+            tree.local.add_orphan(10)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert not tree.local.is_orphan(10)
     tree.local.add_orphan(11)
     assert tree.local.orphans() == [11]
