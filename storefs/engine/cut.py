@@ -151,8 +151,8 @@ class Cutter:
         if inode is None or not inode.size:  # nothing older that could go along
             return [_Job(draft, run.start, run.end, final=final or run.end < draft.end) for run in runs]
         size = max(inode.size, draft.end)
-        extents = self._tree.extents
-        if final and size <= self._limits_small and extents.count(ino, _FRAGMENTS_MAX + 1) + len(runs) > _FRAGMENTS_MAX:
+        extents, small = self._tree.extents, self._chunker.sizes.small
+        if final and size <= small and extents.count(ino, _FRAGMENTS_MAX + 1) + len(runs) > _FRAGMENTS_MAX:
             base = self._reader.local(ino, 0, size)
             if base is not None:
                 return [_Job(draft, 0, size, final=True, base=base)]
@@ -171,10 +171,6 @@ class Cutter:
                 start, base = run.start, b""
             jobs.append(_Job(draft, start, run.end, final=final or run.end < draft.end, base=base))
         return jobs
-
-    @property
-    def _limits_small(self) -> int:
-        return self._chunker.sizes.small
 
     def _next_batch(self, jobs: deque[_Job]) -> list[_Slice]:
         """Take slices off the jobs until a window is full. A job that is cut short stays the first."""

@@ -69,7 +69,6 @@ class Engine:
     cache: ChunkCache
     drafts: Drafts
     numbers: Numbers
-    fetcher: Fetcher
     reader: Reader
     cutter: Cutter
     committer: Committer
@@ -212,7 +211,7 @@ async def _assemble(
     follower = Follower(tree, drafts, journal, committer, world.kernel, in_use, limits)
     return Engine(
         world=world, info=info, limits=limits, home=home, tree=tree, staging=staging, cache=cache, drafts=drafts,
-        numbers=numbers, fetcher=fetcher, reader=reader, cutter=cutter, committer=committer, pressure=pressure,
+        numbers=numbers, reader=reader, cutter=cutter, committer=committer, pressure=pressure,
         follower=follower, snapshots=snapshots, writer=writer, recovered=recovered, ro=ro,
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from storefs.tree.tree import Tree
 log = logging.getLogger(__name__)
 
 _BYTES_MAX = 1 << 40
+_PIECE_BYTES = 32 << 20
 
 
 class Snapshots:
@@ -46,7 +47,7 @@ class Snapshots:
         packed, plain = path.with_suffix(".zst"), path.with_suffix(".part")
         for seq in await self.newest():
             try:
-                packed.write_bytes(await self._store.get(keys.snapshot(seq)))
+                await self._download(keys.snapshot(seq), packed)
                 await self._offload.run(codec.decompress_file, packed, plain, _BYTES_MAX)
                 info = await self._offload.run(snapshot.adopt, plain)
             except (ObjectMissing, Corrupt) as error:
@@ -57,6 +58,13 @@ class Snapshots:
             plain.rename(path)
             return info
         return None
+
+    async def _download(self, key: str, target: Path) -> None:
+        """Copy an object into a file, piece by piece: the snapshot of a large tree does not belong into memory."""
+        size = (await self._store.head(key)).size
+        for start in range(0, max(size, 1), _PIECE_BYTES):
+            piece = await self._store.get(key, start, _PIECE_BYTES)
+            await self._offload.run(_write_at, target, start, piece)
 
     def due(self, tree: Tree, *, unmounting: bool) -> bool:
         """Whether enough was committed since the last snapshot that this mount knows of."""
@@ -84,3 +92,10 @@ class Snapshots:
         finally:
             plain.unlink(missing_ok=True)
             packed.unlink(missing_ok=True)
+
+
+def _write_at(path: Path, start: int, piece: bytes) -> None:
+    """Write a piece of a file; the first one makes the file anew."""
+    with path.open("r+b" if start else "wb") as file:
+        file.seek(start)
+        file.write(piece)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The process behind a system call: its user, group and umask."""
+    """The process behind a system call: its user and group."""
 
     uid: int
     gid: int
-    umask: int = 0

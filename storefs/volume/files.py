@@ -7,9 +7,6 @@ from storefs.errors import NoSpace, PosixError
 from storefs.model import FILE_BYTES_MAX
 from storefs.volume.attributes import Attributes
 
-_SPARE_BYTES = 256 << 20
-"""How much the cache gives up at once when the disk is full."""
-
 
 class Files:
     """The verbs on a file's bytes."""
@@ -43,7 +40,7 @@ class Files:
         try:
             draft = self._engine.drafts.write(ino, offset, data, now_ns)
         except NoSpace:
-            if not self._engine.pressure.evict(_SPARE_BYTES):
+            if not self._engine.pressure.evict(self._engine.limits.spare_bytes):
                 raise
             draft = self._engine.drafts.write(ino, offset, data, now_ns)
         if draft.fresh.bytes >= self._engine.limits.partial_bytes:

@@ -4,6 +4,7 @@ import pytest
 import trio
 
 from storefs.core import keys
+from storefs.engine import snapshots
 from storefs.testing.world import FOLDER_MODE, create, find, listing, noise, put_file, read, tables, with_limits, write
 
 LIMITS = with_limits(snapshot_commits_unmount=3)
@@ -94,3 +95,16 @@ async def test_one_taken_amid_changes_holds_the_committed_tree(world, tmp_path, 
     assert snapshot == keys.snapshot(1)
     async with world.engine_at(tmp_path / "two") as volume:
         assert tables(volume.engine.tree) == committed
+
+
+@pytest.mark.parametrize("piece", [1, 1000, 1 << 30])
+async def test_it_is_downloaded_piece_by_piece(world, tmp_path, seed, piece, monkeypatch, autojump_clock):
+    monkeypatch.setattr(snapshots, "_PIECE_BYTES", piece)
+    target = tmp_path / "target"
+    async with world.engine_at(tmp_path / "one") as volume:
+        for size in (0, 1, 3000):
+            data = noise(seed, size)
+            await world.memory.put("x", data)
+            target.write_bytes(b"what a crash left behind" * 1000)
+            await volume.engine.snapshots._download("x", target)
+            assert target.read_bytes() == data

@@ -37,7 +37,7 @@ def _is_control(ino: int) -> bool:
 
 
 def _caller(ctx: pyfuse3.RequestContext) -> Caller:
-    return Caller(ctx.uid, ctx.gid, ctx.umask)
+    return Caller(ctx.uid, ctx.gid)
 
 
 class Operations(pyfuse3.Operations):
