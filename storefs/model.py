@@ -102,6 +102,11 @@ class Extent:
         """The offset behind the last byte."""
         return self.offset + self.length
 
+    def between(self, start: int, end: int) -> "Extent":
+        """Return the part of it that lies in ``start`` to ``end``: one byte at least."""
+        first, last = max(self.offset, start), min(self.end, end)
+        return Extent(first, last - first, self.chunk, self.skip + first - self.offset)
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlace:

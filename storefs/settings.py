@@ -98,6 +98,7 @@ TABLE = (
     Setting("allow_other", switch, False, "other users may enter the mount (needs user_allow_other, unless root)"),
     Setting("uid", whole, None, "show all files as owned by this user id"),
     Setting("gid", whole, None, "show all files as owned by this group id"),
+    Setting("bridge", switch, True, "let the kernel open files by itself (needs the C extension of the daemon)"),
     Setting("log_level", level, "info", "debug, info, warning or error"),
     Setting("log_file", path, None, "where a daemon in the background logs [<cache_dir>/logs/]"),
 )

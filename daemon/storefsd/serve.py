@@ -66,7 +66,7 @@ async def serve(mount: Mount) -> None:
 
 
 def _owned(volume: Volume) -> ControlFiles:
-    return ControlFiles(volume.control, os.geteuid(), os.getegid())
+    return ControlFiles(volume.control, volume.engine.world.clock, os.geteuid(), os.getegid())
 
 
 async def _serve_session(mount: Mount, engine: Engine, session: Session, home: CacheHome, path: Path) -> None:

@@ -7,7 +7,6 @@ import trio
 from storefs.cache.staging import Staging
 from storefs.core.ranges import Span
 from storefs.core.writemap import Piece, WriteMap, gaps
-from storefs.model import FILE_BYTES_MAX
 
 
 @dataclass(slots=True)
@@ -125,13 +124,13 @@ class Drafts:
         draft.settled.set()
         self._forget_empty(draft)
 
-    def truncate(self, ino: int, size: int) -> None:
-        """Let go of what is staged behind ``size``. Nothing of the file may be in cutting."""
+    def clear(self, ino: int, start: int, end: int) -> None:
+        """Let go of what is staged of ``start`` to ``end``. Nothing of the file may be in cutting."""
         draft = self._drafts.get(ino)
         if draft is not None:
             assert not draft.cutting
-            self._release(draft.fresh.overlapping(size, FILE_BYTES_MAX))
-            draft.fresh.clear(size, FILE_BYTES_MAX)
+            self._release(draft.fresh.overlapping(start, end))
+            draft.fresh.clear(start, end)
             self._forget_empty(draft)
 
     def drop(self, ino: int) -> None:

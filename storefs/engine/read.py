@@ -23,16 +23,6 @@ class _Stream:
     ahead: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Bytes of a chunk that a read wants: ``length`` from ``skip`` on, for ``offset`` of the file."""
-
-    offset: int
-    length: int
-    chunk: ChunkId
-    skip: int
-
-
 class Reader:
     """Reads files."""
 
@@ -94,8 +84,8 @@ class Reader:
         if missing:
             self._cache.put_contents(missing)
 
-    def _parts(self, ino: int, start: int, end: int) -> list[_Part]:
-        return [_trim(extent, start, end) for extent in self._tree.extents.overlapping(ino, start, end)]
+    def _parts(self, ino: int, start: int, end: int) -> list[Extent]:
+        return [extent.between(start, end) for extent in self._tree.extents.overlapping(ino, start, end)]
 
     def _read_ahead(self, ino: int, offset: int, end: int) -> None:
         """Fetch ahead of a reader that goes through a file in order; the farther, the longer it does so."""
@@ -115,8 +105,3 @@ class Reader:
         if stream.ahead - end < stream.window // 2:
             start, stream.ahead = max(end, stream.ahead), end + stream.window
             self._fetcher.bring([part.chunk for part in self._parts(ino, start, stream.ahead)])
-
-
-def _trim(extent: Extent, start: int, end: int) -> _Part:
-    first, last = max(extent.offset, start), min(extent.end, end)
-    return _Part(first, last - first, extent.chunk, extent.skip + first - extent.offset)

@@ -33,6 +33,28 @@ class Extents:
         extent = Extent(*row) if row else None
         return extent if extent is not None and extent.end == offset else None
 
+    def first_behind(self, ino: int, offset: int) -> Extent | None:
+        """Return the first extent with a byte at ``offset`` or behind it, or None."""
+        found = self.overlapping(ino, offset, offset + 1)
+        if found:
+            return found[0]
+        row = self._database.row(
+            f'SELECT {_COLUMNS} FROM extent WHERE ino = ? AND "offset" > ? ORDER BY "offset" LIMIT 1', (ino, offset)
+        )
+        return Extent(*row) if row else None
+
+    def run_end(self, ino: int, offset: int) -> int:
+        """Return where the extents that cover ``offset``, one right behind the other, end; ``offset`` if none does."""
+        covering = self.overlapping(ino, offset, offset + 1)
+        if not covering:
+            return offset
+        return self._database.value(
+            """SELECT e."offset" + e.length FROM extent AS e WHERE e.ino = ?1 AND e."offset" >= ?2 AND NOT EXISTS
+                (SELECT 1 FROM extent AS n WHERE n.ino = ?1 AND n."offset" = e."offset" + e.length)
+            ORDER BY e."offset" LIMIT 1""",
+            (ino, covering[0].offset),
+        )
+
     def count(self, ino: int, limit: int) -> int:
         """Return how many extents a file has, counting no further than ``limit``."""
         return self._database.value("SELECT count(*) FROM (SELECT 1 FROM extent WHERE ino = ? LIMIT ?)", (ino, limit))

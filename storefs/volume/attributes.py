@@ -3,7 +3,6 @@
 import errno
 import os
 import stat
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import trio
@@ -11,6 +10,7 @@ import trio
 from storefs.engine.engine import Engine
 from storefs.errors import PosixError
 from storefs.model import FILE_BYTES_MAX, NAME_BYTES_MAX, Inode
+from storefs.volume.contents import Contents
 
 XATTR_VALUE_BYTES_MAX = 64 << 10
 XATTR_NAMES_BYTES_MAX = 64 << 10
@@ -44,9 +44,10 @@ class Usage:
 class Attributes:
     """The verbs on attributes."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, contents: Contents) -> None:
         self._engine = engine
         self._tree = engine.tree
+        self._contents = contents
         self._files = 0
         self._count_again_s = 0.0
 
@@ -91,34 +92,21 @@ class Attributes:
         if changes.size is not None:
             if not 0 <= changes.size <= FILE_BYTES_MAX:
                 raise PosixError(errno.EFBIG, f"{changes.size} bytes")
-            await self._settle(ino)
+            await self._contents.settle(ino)
         inode = self.get(ino)
         if changes.size is not None and not inode.is_regular:
             raise PosixError(errno.EISDIR if inode.is_directory else errno.EINVAL)
         draft = self._engine.drafts.get(ino)
         columns = _columns(inode, changes, self._engine.world.clock.now_ns())
-        with self._change(ino):
+        with self._contents.change(ino):
             if changes.size is not None:
-                columns["cid"] = self._engine.numbers.take()
-                self._tree.extents.clear(ino, changes.size, FILE_BYTES_MAX)
-                self._tree.shards.absorb(ino, changes.size, FILE_BYTES_MAX, self._engine.staging.end)
+                columns |= self._contents.clear(ino, changes.size, FILE_BYTES_MAX)
             self._tree.inodes.update(ino, **columns)
         if changes.size is not None:
-            self._engine.drafts.truncate(ino, changes.size)
-        if draft is not None:
+            self._contents.forget_staged(ino, changes.size, FILE_BYTES_MAX)
+        elif draft is not None:
             draft.mtime_ns = None  # the tree's times are the newer ones now
         return self.get(ino)
-
-    async def _settle(self, ino: int) -> None:
-        """Return when nothing of the file is being cut; nothing will be until the next await."""
-        while (draft := self._engine.drafts.get(ino)) is not None and draft.cutting:
-            await draft.settled.wait()
-
-    def _change(self, ino: int) -> AbstractContextManager[None]:
-        """Return the transaction for a change of a file: recorded, unless it has lost its last name."""
-        if self._tree.local.is_orphan(ino):
-            return self._tree.database.transaction()
-        return self._tree.pending.recorded()
 
     # --- xattrs -------------------------------------------------------------------------------------------------------
 
@@ -145,7 +133,7 @@ class Attributes:
         if sum(len(other) + 1 for other in {*self._tree.xattrs.names(ino), name}) > XATTR_NAMES_BYTES_MAX:
             raise PosixError(errno.ENOSPC, "too many xattrs")
         times = self.changed_times(self.get(ino), self._engine.world.clock.now_ns())
-        with self._change(ino):
+        with self._contents.change(ino):
             self._tree.xattrs.set(ino, name, value)
             self._tree.inodes.update(ino, **times)
 
@@ -154,7 +142,7 @@ class Attributes:
         self._engine.require_writable()
         self.get_xattr(ino, name)
         times = self.changed_times(self.get(ino), self._engine.world.clock.now_ns())
-        with self._change(ino):
+        with self._contents.change(ino):
             self._tree.xattrs.remove(ino, name)
             self._tree.inodes.update(ino, **times)
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import storefs
@@ -25,6 +26,8 @@ class Control:
         self._names = names
         self._metrics = metrics
         self._mountpoint = mountpoint
+        self.kernel: Callable[[], dict[str, object]] = dict
+        """What the daemon adds about how the kernel is served."""
         self.errors = 0
         """How many calls ended in an error that was no ordinary refusal."""
 
@@ -60,6 +63,7 @@ class Control:
                 "pending_changes": recovered.pending_changes,
                 "damaged_files": list(recovered.damaged_files),
             },
+            "kernel": self.kernel(),
             "requests": self._metrics.snapshot(),
             "errors": self.errors,
         }

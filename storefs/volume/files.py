@@ -1,4 +1,4 @@
-"""Files: read, write, flush, fsync."""
+"""Files: read, write, seek, allocate, copy, flush, fsync."""
 
 import errno
 
@@ -6,14 +6,16 @@ from storefs.engine.engine import Engine
 from storefs.errors import NoSpace, PosixError
 from storefs.model import FILE_BYTES_MAX
 from storefs.volume.attributes import Attributes
+from storefs.volume.contents import COPY_BYTES_MAX, Contents
 
 
 class Files:
     """The verbs on a file's bytes."""
 
-    def __init__(self, engine: Engine, attributes: Attributes) -> None:
+    def __init__(self, engine: Engine, attributes: Attributes, contents: Contents) -> None:
         self._engine = engine
         self._attributes = attributes
+        self._contents = contents
 
     async def read(self, ino: int, offset: int, length: int) -> bytes | memoryview | bytearray:
         """Return up to ``length`` bytes from ``offset`` on; fewer only at the end of the file."""
@@ -46,6 +48,51 @@ class Files:
         if draft.fresh.bytes >= self._engine.limits.partial_bytes:
             self._engine.cutter.wake()
         return len(data)
+
+    def seek(self, ino: int, offset: int, whence: int) -> int:
+        """Return the next data or the next hole from ``offset`` on (os.SEEK_DATA, os.SEEK_HOLE).
+
+        Raises PosixError (ENXIO at or behind the end, and where no data follows).
+        """
+        return self._contents.seek(self._attributes.get(ino), offset, whence)
+
+    async def allocate(self, ino: int, mode: int, offset: int, length: int) -> None:
+        """Do what fallocate(2) does with its flags ``mode``; of these, allocating reserves nothing.
+
+        Raises PosixError (EOPNOTSUPP for unknown flags, EFBIG, EINVAL, ENODEV).
+        """
+        self._engine.require_writable()
+        await self._contents.settle(ino)
+        self._contents.punch(self._attributes.get(ino), mode, offset, length)
+
+    async def copy_range(self, source: int, source_offset: int, target: int, target_offset: int, length: int) -> int:
+        """Copy bytes between files, or within one, by sharing chunks; return how many: fewer at the source's end.
+
+        Raises PosixError (EINVAL when the ranges overlap in one file, EFBIG, EISDIR), NoSpace, NotCommitted.
+        """
+        self._engine.require_writable()
+        await self._engine.pressure.admit()
+        while True:
+            await self._contents.settle(source)
+            await self._contents.settle(target)
+            # What settled first may be cut again by now.
+            if self._is_settled(source):
+                break
+        read, written = self._attributes.get(source), self._attributes.get(target)
+        if not (read.is_regular and written.is_regular):
+            raise PosixError(errno.EISDIR if read.is_directory or written.is_directory else errno.EINVAL)
+        length = min(length, COPY_BYTES_MAX, max(0, read.size - source_offset))
+        if target_offset + length > FILE_BYTES_MAX:
+            raise PosixError(errno.EFBIG)
+        if source == target and max(source_offset, target_offset) < min(source_offset, target_offset) + length:
+            raise PosixError(errno.EINVAL, "the ranges overlap")
+        if length:
+            self._contents.share(read, source_offset, written, target_offset, length)
+        return length
+
+    def _is_settled(self, ino: int) -> bool:
+        draft = self._engine.drafts.get(ino)
+        return draft is None or not draft.cutting
 
     def flush(self, ino: int) -> None:
         """Take note that a file was closed somewhere: its content is whole as far as anyone knows."""

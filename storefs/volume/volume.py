@@ -3,6 +3,7 @@
 from storefs.engine.engine import Engine
 from storefs.metrics import Metrics
 from storefs.volume.attributes import Attributes
+from storefs.volume.contents import Contents
 from storefs.volume.control import Control
 from storefs.volume.files import Files
 from storefs.volume.names import Names
@@ -15,7 +16,8 @@ class Volume:
     def __init__(self, engine: Engine, references: References, metrics: Metrics, mountpoint: str) -> None:
         self.engine = engine
         self.references = references
-        self.attributes = Attributes(engine)
+        contents = Contents(engine)
+        self.attributes = Attributes(engine, contents)
         self.names = Names(engine, self.attributes, references)
-        self.files = Files(engine, self.attributes)
+        self.files = Files(engine, self.attributes, contents)
         self.control = Control(engine, self.attributes, self.names, metrics, mountpoint)

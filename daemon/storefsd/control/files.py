@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from storefs.errors import PosixError, StorefsError
+from storefs.ports import Clock
 from storefs.volume.control import Control
 
 DIRECTORY_NAME = b".storefs"
@@ -28,23 +29,43 @@ class _File:
     verb: Callable[[], Awaitable[None]] | None = None
 
 
-class ControlFiles:
-    """The control directory of a mount. Its verbs are its owner's and root's."""
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a control file says, as of a moment."""
 
-    def __init__(self, control: Control, uid: int, gid: int) -> None:
+    text: bytes
+    time_ns: int
+
+
+_RENEW_NS = 1_000_000_000
+
+
+class ControlFiles:
+    """The control directory of a mount. Its verbs are its owner's and root's.
+
+    A text is made when its file is looked up, that is with each open, and stays for the reads that follow: size, time
+    and bytes have to agree, for the kernel caches the bytes by the size and the time.
+    """
+
+    def __init__(self, control: Control, clock: Clock, uid: int, gid: int) -> None:
         files = (
             _File(b"status", stat.S_IFREG | 0o444, text=control.status_text),
             _File(b"sync", stat.S_IFREG | 0o200, verb=control.sync),
         )
         self._files = {_FIRST_FILE_INO + number: file for number, file in enumerate(files)}
         self._inos = {file.name: ino for ino, file in self._files.items()}
+        self._clock = clock
         self._errors: dict[int, str] = {}
+        self._shown: dict[int, _Shown] = {}
         self.uid = uid
         self.gid = gid
 
     def lookup(self, name: bytes) -> int | None:
-        """Return the inode number of a control file, or None."""
-        return self._inos.get(name)
+        """Return the inode number of a control file, or None. Whoever reads it next reads its state as of now."""
+        ino = self._inos.get(name)
+        if ino is not None:
+            self._shown.pop(ino, None)
+        return ino
 
     def names(self) -> list[tuple[bytes, int]]:
         """Return the names in the control directory, with their inode numbers."""
@@ -57,16 +78,24 @@ class ControlFiles:
         return self._file(ino).mode
 
     def read(self, ino: int) -> bytes:
-        """Return what a control file says now."""
+        """Return what a control file says, as of its last lookup or stat."""
         file = self._file(ino)
         if file.text is None:
             raise PosixError(errno.EACCES, f"{file.name.decode()} is for writing")
-        return file.text()
+        return (self._shown.get(ino) or self._renew(ino)).text
 
-    def size(self, ino: int) -> int:
-        """Return how long a control file's text is now."""
+    def stat(self, ino: int) -> tuple[int, int]:
+        """Return how long a control file's text is, and its time in ns."""
+        shown = self._shown.get(ino)
+        if shown is None or self._clock.now_ns() - shown.time_ns > _RENEW_NS:
+            shown = self._renew(ino)
+        return len(shown.text), shown.time_ns
+
+    def _renew(self, ino: int) -> _Shown:
         file = self._files.get(ino)
-        return len(file.text()) if file is not None and file.text is not None else 0
+        text = file.text() if file is not None and file.text is not None else b""
+        shown = self._shown[ino] = _Shown(text, self._clock.now_ns())
+        return shown
 
     async def write(self, ino: int) -> None:
         """Do what a write to a control file asks for; return when it is done. Its error stays readable as an xattr."""

@@ -1,6 +1,7 @@
 """The operations: each is a call on the volume and a reply; nothing is decided here.
 
-The handle of an open file or directory is its inode number: all state is kept per inode.
+The handle of an open file or directory is its inode number: all state is kept per inode. With the bridge the kernel
+opens files by itself (ENOSYS to the first open tells it to); the handlers are the same.
 """
 
 import errno
@@ -17,7 +18,9 @@ from storefs.volume.attributes import Changes
 from storefs.volume.caller import Caller
 from storefs.volume.volume import Volume
 from storefsd.control import files as control
+from storefsd.control import ioctl
 from storefsd.control.files import ControlFiles
+from storefsd.fuse.bridge import Bridge
 from storefsd.fuse.guard import guarded
 from storefsd.fuse.reply import Replies, negative, virtual
 
@@ -46,11 +49,12 @@ class Operations(pyfuse3.Operations):
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(self, volume: Volume, replies: Replies, control_files: ControlFiles) -> None:
+    def __init__(self, volume: Volume, replies: Replies, control_files: ControlFiles, bridge: Bridge) -> None:
         super().__init__()
         self._volume = volume
         self._replies = replies
         self._control = control_files
+        self._bridge = bridge
 
     def count_error(self, call: str, error: Exception) -> None:
         """Count a failure for the status."""
@@ -158,6 +162,8 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """Open a directory: the handle is the inode."""
+        if self._bridge.resident:
+            raise pyfuse3.FUSEError(errno.ENOSYS)  # never asked again; the kernel keeps listings from now on
         return inode
 
     @guarded
@@ -212,7 +218,9 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        """Open a file: the handle is the inode. The kernel leaves O_TRUNC to us."""
+        """Open a file: the handle is the inode. Without the bridge the kernel leaves O_TRUNC to us."""
+        if self._bridge.resident:
+            raise pyfuse3.FUSEError(errno.ENOSYS)  # never asked again
         if _is_control(inode):
             return pyfuse3.FileInfo(fh=inode, direct_io=True, keep_cache=False)
         if flags & os.O_TRUNC:
@@ -239,6 +247,8 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def flush(self, fh: int) -> None:
         """Take note of a close."""
+        if self._volume.engine.ro:
+            raise pyfuse3.FUSEError(errno.ENOSYS)  # never asked again: nothing is ever written here
         self._volume.files.flush(fh)
 
     @guarded
@@ -250,6 +260,34 @@ class Operations(pyfuse3.Operations):
     async def fsync(self, fh: int, datasync: bool) -> None:
         """Return when everything acknowledged is in the store."""
         await self._volume.files.fsync()
+
+    # --- what the bridge adds -----------------------------------------------------------------------------------------
+
+    @guarded
+    async def seek(self, inode: int, offset: int, whence: int) -> int:
+        """Return the next data or hole."""
+        if _is_control(inode):
+            raise PosixError(errno.EINVAL)
+        return self._volume.files.seek(inode, offset, whence)
+
+    @guarded
+    async def allocate(self, inode: int, mode: int, offset: int, length: int) -> None:
+        """Allocate, punch a hole, or zero a range."""
+        if _is_control(inode):
+            raise PosixError(errno.EPERM)
+        await self._volume.files.allocate(inode, mode, offset, length)
+
+    @guarded
+    async def copy_range(self, source: int, source_offset: int, target: int, target_offset: int, length: int) -> int:
+        """Copy bytes from file to file; return how many."""
+        if _is_control(source) or _is_control(target):
+            raise PosixError(errno.EXDEV)  # then the program copies by reading and writing
+        return await self._volume.files.copy_range(source, source_offset, target, target_offset, length)
+
+    @guarded
+    async def ioctl(self, inode: int, command: int, uid: int, data: bytes, room: int) -> bytes:
+        """Run a control verb."""
+        return (await ioctl.run(self._control, command, uid))[:room]
 
     # --- attributes ---------------------------------------------------------------------------------------------------
 
@@ -341,8 +379,8 @@ class Operations(pyfuse3.Operations):
         return self._replies.entry(inode, self._volume.attributes.blocks(inode))
 
     def _virtual(self, ino: int) -> pyfuse3.EntryAttributes:
-        now_ns = self._volume.engine.world.clock.now_ns()
-        entry = virtual(ino, self._control.mode(ino), self._control.size(ino), now_ns)
+        size, time_ns = self._control.stat(ino)
+        entry = virtual(ino, self._control.mode(ino), size, time_ns)
         entry.st_uid, entry.st_gid = self._control.uid, self._control.gid
         return entry
 

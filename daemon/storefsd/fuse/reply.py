@@ -49,16 +49,16 @@ def negative() -> pyfuse3.EntryAttributes:
     return entry
 
 
-def virtual(ino: int, mode: int, size: int, now_ns: int) -> pyfuse3.EntryAttributes:
-    """Return the attributes of a control file: true for this moment only."""
+def virtual(ino: int, mode: int, size: int, time_ns: int) -> pyfuse3.EntryAttributes:
+    """Return the attributes of a control file: true for this moment only, so that each open asks again."""
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = ino
     entry.generation = 0
-    entry.entry_timeout = FOREVER_S
+    entry.entry_timeout = 0
     entry.attr_timeout = 0
     entry.st_mode = mode
     entry.st_nlink = 2 if stat.S_ISDIR(mode) else 1
     entry.st_size = size
     entry.st_blksize = 4096
-    entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = now_ns
+    entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = time_ns
     return entry

@@ -9,6 +9,7 @@ from storefs.errors import MissingPart, MountpointError
 from storefs.settings import Settings
 from storefs.volume.volume import Volume
 from storefsd.control.files import ControlFiles
+from storefsd.fuse.bridge import Bridge
 from storefsd.fuse.kernel import KernelInvalidations
 from storefsd.fuse.loop import RequestLoop
 from storefsd.fuse.operations import Operations
@@ -33,7 +34,9 @@ class Session:
         self._kernel = kernel
         self._loop: RequestLoop | None = None
         replies = Replies(settings.whole("uid"), settings.whole("gid"))
-        self._operations = Operations(volume, replies, control)
+        self._bridge = Bridge(wanted=settings.flag("bridge"))
+        self._operations = Operations(volume, replies, control, self._bridge)
+        volume.control.kernel = self._bridge.state
         options = {*pyfuse3.default_options, f"fsname={_escaped(source)}", "subtype=storefs"}
         if settings.flag("ro"):
             options.add("ro")
@@ -43,6 +46,7 @@ class Session:
 
     def mount(self) -> None:
         """Mount. Raises MountpointError, MissingPart."""
+        self._bridge.enable(self._operations)
         try:
             pyfuse3.init(self._operations, str(self._mountpoint), self._options)
         except FileNotFoundError as error:
@@ -59,7 +63,7 @@ class Session:
     async def run(self) -> None:
         """Serve requests until the mount is gone or ``stop`` is called."""
         assert self._loop is not None
-        await self._loop.run()
+        await self._bridge.run(self._loop.run)
 
     def stop(self) -> None:
         """Let ``run`` return."""

@@ -1,0 +1,312 @@
+/* The bridge: lets the kernel serve opened files by itself, and adds four operations that pyfuse3 does not offer.
+ *
+ * pyfuse3 hands most of its handlers the file's handle only. When open and opendir are answered by ENOSYS, the kernel
+ * opens files itself, and the handle of every request is 0: the handlers could not tell which file is meant. The
+ * inode is known here, one layer below, so here it becomes the handle.
+ *
+ * How it gets in between: this module defines fuse_session_new and is loaded with RTLD_GLOBAL before pyfuse3, so that
+ * the call of pyfuse3 arrives here. The real function gets a copy of pyfuse3's table of operations with ours put in.
+ * Until enable() is called, everything passes through untouched.
+ *
+ * All operations are called by pyfuse3's loop, in its thread, with the interpreter's lock held.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include <fuse3/fuse_lowlevel.h>
+
+/* What is asked of the kernel, where it can: lookups of one directory side by side, targets of symbolic links kept
+ * (an inode's never changes), ioctl on directories. */
+#define WANTED (FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_IOCTL_DIR)
+#define OPENS_ITSELF (FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT)
+
+/* Asynchronous reads in flight: the kernel's own 12 would be a bound on read-ahead. */
+#define BACKGROUND_MAX 64
+
+static struct fuse_lowlevel_ops theirs; /* pyfuse3's table as it was */
+static struct fuse_lowlevel_ops ours;
+static PyObject *receiver; /* called for the added operations; NULL until enable() */
+static int ioctl_type;     /* the _IOC_TYPE of our verbs: others are answered here */
+static int resident;       /* whether the kernel can open files by itself */
+
+/* --- operations of pyfuse3 that need the handle ------------------------------------------------------------------ */
+
+static struct fuse_file_info *with_handle(fuse_ino_t ino, struct fuse_file_info *info)
+{
+    if (info->fh == 0)
+        info->fh = ino;
+    return info;
+}
+
+static void op_read(fuse_req_t request, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info)
+{
+    theirs.read(request, ino, size, offset, with_handle(ino, info));
+}
+
+static void op_write(fuse_req_t request, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+                     struct fuse_file_info *info)
+{
+    theirs.write(request, ino, data, size, offset, with_handle(ino, info));
+}
+
+static void op_write_buf(fuse_req_t request, fuse_ino_t ino, struct fuse_bufvec *data, off_t offset,
+                         struct fuse_file_info *info)
+{
+    theirs.write_buf(request, ino, data, offset, with_handle(ino, info));
+}
+
+static void op_flush(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *info)
+{
+    theirs.flush(request, ino, with_handle(ino, info));
+}
+
+static void op_release(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *info)
+{
+    theirs.release(request, ino, with_handle(ino, info));
+}
+
+static void op_fsync(fuse_req_t request, fuse_ino_t ino, int data_only, struct fuse_file_info *info)
+{
+    theirs.fsync(request, ino, data_only, with_handle(ino, info));
+}
+
+static void op_fsyncdir(fuse_req_t request, fuse_ino_t ino, int data_only, struct fuse_file_info *info)
+{
+    theirs.fsyncdir(request, ino, data_only, with_handle(ino, info));
+}
+
+static void op_readdirplus(fuse_req_t request, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info)
+{
+    theirs.readdirplus(request, ino, size, offset, with_handle(ino, info));
+}
+
+static void op_releasedir(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *info)
+{
+    theirs.releasedir(request, ino, with_handle(ino, info));
+}
+
+/* --- operations that pyfuse3 does not offer ---------------------------------------------------------------------- */
+
+/* Hand a request to the receiver, which answers it later through one of the reply functions below. Takes `arguments`
+ * (a tuple, or NULL when making it failed). */
+static void hand_over(fuse_req_t request, PyObject *arguments)
+{
+    PyObject *done = arguments == NULL ? NULL : PyObject_CallObject(receiver, arguments);
+
+    Py_XDECREF(arguments);
+    if (done == NULL) {
+        PyErr_WriteUnraisable(receiver);
+        fuse_reply_err(request, EIO);
+    }
+    Py_XDECREF(done);
+}
+
+static void op_lseek(fuse_req_t request, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *info)
+{
+    (void)info;
+    hand_over(request, Py_BuildValue("sNKLi", "seek", PyLong_FromVoidPtr(request), (unsigned long long)ino,
+                                     (long long)offset, whence));
+}
+
+static void op_fallocate(fuse_req_t request, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                         struct fuse_file_info *info)
+{
+    (void)info;
+    hand_over(request, Py_BuildValue("sNKiLL", "allocate", PyLong_FromVoidPtr(request), (unsigned long long)ino, mode,
+                                     (long long)offset, (long long)length));
+}
+
+static void op_copy_file_range(fuse_req_t request, fuse_ino_t source, off_t source_offset,
+                               struct fuse_file_info *source_info, fuse_ino_t target, off_t target_offset,
+                               struct fuse_file_info *target_info, size_t length, int flags)
+{
+    (void)source_info;
+    (void)target_info;
+    if (flags != 0) {
+        fuse_reply_err(request, EINVAL);
+        return;
+    }
+    hand_over(request, Py_BuildValue("sNKLKLn", "copy_range", PyLong_FromVoidPtr(request), (unsigned long long)source,
+                                     (long long)source_offset, (unsigned long long)target, (long long)target_offset,
+                                     (Py_ssize_t)length));
+}
+
+/* Before libfuse 3.5 the command is an int; its bits are the same. */
+static void op_ioctl(fuse_req_t request, fuse_ino_t ino, unsigned int command, void *argument,
+                     struct fuse_file_info *info, unsigned flags, const void *input, size_t input_size,
+                     size_t output_size)
+{
+    (void)argument;
+    (void)info;
+    if (_IOC_TYPE(command) != (unsigned)ioctl_type || (flags & FUSE_IOCTL_COMPAT)) {
+        fuse_reply_err(request, ENOTTY); /* isatty() of every opened file comes along here */
+        return;
+    }
+    hand_over(request, Py_BuildValue("sNKIIy#n", "ioctl", PyLong_FromVoidPtr(request), (unsigned long long)ino,
+                                     command, (unsigned int)fuse_req_ctx(request)->uid, input == NULL ? "" : input,
+                                     (Py_ssize_t)input_size, (Py_ssize_t)output_size));
+}
+
+/* --- the session ------------------------------------------------------------------------------------------------- */
+
+static void op_init(void *userdata, struct fuse_conn_info *connection)
+{
+    theirs.init(userdata, connection);
+    /* Where the kernel opens files itself, it would also truncate them itself, and the daemon never hear of it. */
+    connection->want &= ~(unsigned)FUSE_CAP_ATOMIC_O_TRUNC;
+    connection->want |= connection->capable & WANTED;
+    connection->max_background = BACKGROUND_MAX;
+    connection->congestion_threshold = BACKGROUND_MAX * 3 / 4;
+    resident = (connection->capable & OPENS_ITSELF) == OPENS_ITSELF;
+}
+
+static const struct fuse_lowlevel_ops *bridged(const struct fuse_lowlevel_ops *table, size_t *size)
+{
+    if (receiver == NULL || *size > sizeof theirs)
+        return table;
+    memset(&theirs, 0, sizeof theirs);
+    memcpy(&theirs, table, *size);
+    ours = theirs;
+    ours.init = op_init;
+    ours.read = op_read;
+    ours.write = op_write;
+    ours.write_buf = op_write_buf;
+    ours.flush = op_flush;
+    ours.release = op_release;
+    ours.fsync = op_fsync;
+    ours.fsyncdir = op_fsyncdir;
+    ours.readdirplus = op_readdirplus;
+    ours.releasedir = op_releasedir;
+    ours.lseek = op_lseek;
+    ours.fallocate = op_fallocate;
+    ours.copy_file_range = op_copy_file_range;
+    ours.ioctl = op_ioctl;
+    *size = sizeof ours;
+    return &ours;
+}
+
+/* Callers of libfuse 3.17 and later use the second name, with a version that is passed on. */
+#undef fuse_session_new
+struct libfuse_version;
+struct fuse_session *fuse_session_new(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t, void *);
+struct fuse_session *fuse_session_new_versioned(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
+                                                struct libfuse_version *, void *);
+
+struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_lowlevel_ops *table, size_t size,
+                                      void *userdata)
+{
+    struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t, void *);
+
+    *(void **)&real = dlsym(RTLD_NEXT, "fuse_session_new");
+    table = bridged(table, &size);
+    return real == NULL ? NULL : real(args, table, size, userdata);
+}
+
+struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const struct fuse_lowlevel_ops *table,
+                                                size_t size, struct libfuse_version *version, void *userdata)
+{
+    struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
+                                 struct libfuse_version *, void *);
+
+    *(void **)&real = dlsym(RTLD_NEXT, "fuse_session_new_versioned");
+    table = bridged(table, &size);
+    return real == NULL ? NULL : real(args, table, size, version, userdata);
+}
+
+/* --- the module -------------------------------------------------------------------------------------------------- */
+
+static PyObject *enable(PyObject *module, PyObject *arguments)
+{
+    PyObject *callable;
+
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "Oi", &callable, &ioctl_type))
+        return NULL;
+    Py_XSETREF(receiver, Py_NewRef(callable));
+    Py_RETURN_NONE;
+}
+
+static PyObject *is_resident(PyObject *module, PyObject *nothing)
+{
+    (void)module;
+    (void)nothing;
+    return PyBool_FromLong(resident);
+}
+
+/* The reply functions end a request: it must not be used again, whatever they return (0 or -errno). */
+
+static PyObject *reply_error(PyObject *module, PyObject *arguments)
+{
+    PyObject *request;
+    int error;
+
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "O!i", &PyLong_Type, &request, &error))
+        return NULL;
+    return PyLong_FromLong(fuse_reply_err(PyLong_AsVoidPtr(request), error));
+}
+
+static PyObject *reply_offset(PyObject *module, PyObject *arguments)
+{
+    PyObject *request;
+    long long offset;
+
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "O!L", &PyLong_Type, &request, &offset))
+        return NULL;
+    return PyLong_FromLong(fuse_reply_lseek(PyLong_AsVoidPtr(request), (off_t)offset));
+}
+
+static PyObject *reply_count(PyObject *module, PyObject *arguments)
+{
+    PyObject *request;
+    Py_ssize_t count;
+
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "O!n", &PyLong_Type, &request, &count))
+        return NULL;
+    return PyLong_FromLong(fuse_reply_write(PyLong_AsVoidPtr(request), (size_t)count));
+}
+
+static PyObject *reply_ioctl(PyObject *module, PyObject *arguments)
+{
+    PyObject *request;
+    const char *output;
+    Py_ssize_t size;
+
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "O!y#", &PyLong_Type, &request, &output, &size))
+        return NULL;
+    return PyLong_FromLong(fuse_reply_ioctl(PyLong_AsVoidPtr(request), 0, output, (size_t)size));
+}
+
+static PyMethodDef methods[] = {
+    {"enable", enable, METH_VARARGS,
+     "enable(receiver, ioctl_type): bridge the next session. receiver(name, request, ...) is called for the added\n"
+     "operations and must see that each request is ended by one reply."},
+    {"is_resident", is_resident, METH_NOARGS, "Whether the kernel said that it can open files by itself."},
+    {"reply_error", reply_error, METH_VARARGS, "reply_error(request, errno): end a request; 0 is success."},
+    {"reply_offset", reply_offset, METH_VARARGS, "reply_offset(request, offset): end a seek."},
+    {"reply_count", reply_count, METH_VARARGS, "reply_count(request, bytes): end a copy_range."},
+    {"reply_ioctl", reply_ioctl, METH_VARARGS, "reply_ioctl(request, output): end an ioctl."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "storefsd.fuse._bridge",
+    .m_doc = "Sits between pyfuse3 and libfuse; see the top of _bridge.c.",
+    .m_size = -1,
+    .m_methods = methods,
+};
+
+PyMODINIT_FUNC PyInit__bridge(void)
+{
+    return PyModule_Create(&definition);
+}
