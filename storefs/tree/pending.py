@@ -1,7 +1,7 @@
 """Pending changes: every operation's changeset, stored beside the operation in one transaction.
 
-A session lives in memory; what it recorded would die with the process. So each operation runs as one transaction that
-also inserts the operation's own changeset into the local table ``pending``. A commit takes a closed range of these ids.
+What is recorded in memory would die with the process. So each operation runs as one transaction that also inserts the
+operation's own changeset into the local table ``pending``. A commit takes a closed range of these ids.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import apsw
 
 from storefs.tree import schema
 from storefs.tree.database import Database
+from storefs.tree.recorder import Recorder
 
 _REPLICATED = frozenset(schema.REPLICATED)
 
@@ -28,6 +29,7 @@ class Pending:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._recorder = Recorder(database, schema.REPLICATED)
         sequence = database.value("SELECT seq FROM sqlite_sequence WHERE name = 'pending'")
         self.last = sequence
         """The id of the latest change of this replica, committed or not; 0 before the first."""
@@ -50,14 +52,12 @@ class Pending:
         ``afterwards`` runs in the same transaction, unrecorded.
         """
         with self._database.transaction():
-            session = apsw.Session(self._database.connection, "main")
+            self._recorder.start()
             try:
-                session.table_filter(is_replicated)
-                session.attach()
                 yield
-                changes = session.changeset()
             finally:
-                session.close()
+                self._recorder.stop()
+            changes = self._recorder.changeset()
             if afterwards is not None:
                 afterwards()
             if changes:
@@ -65,6 +65,24 @@ class Pending:
                 self.last = self._database.connection.last_insert_rowid()
                 self.bytes += len(changes)
                 self.count += 1
+
+    def prove(self) -> None:
+        """Show with a probe row in each replicated table that its changes are recorded; leaves nothing behind.
+
+        Raises AssertionError naming the table: changes of it would be lost silently.
+        """
+        for table in schema.REPLICATED:
+            columns = [str(row[0]) for row in self._database.rows("SELECT type FROM pragma_table_info(?)", (table,))]
+            probe = ", ".join("x'00'" if kind == "BLOB" else "-1" for kind in columns)
+            self._database.run("BEGIN")
+            self._recorder.start()
+            try:
+                self._database.run(f"INSERT INTO {table} VALUES ({probe})")
+                recorded = [change.name for change in apsw.Changeset.iter(self._recorder.changeset())]
+                assert recorded == [table], f"changes of table {table} are not recorded"
+            finally:
+                self._recorder.stop()
+                self._database.run("ROLLBACK")
 
     def slice_end(self, low: int, high: int, rows: int) -> int:
         """Return the id that ends a cut of at most ``rows`` operations out of ``low`` to ``high``."""
@@ -97,26 +115,6 @@ def merge(changesets: list[bytes]) -> bytes:
         return builder.output()
     finally:
         builder.close()
-
-
-def prove_recording(database: Database) -> None:
-    """Show with a probe row in each replicated table that its changes are recorded; leaves nothing behind.
-
-    Raises AssertionError naming the table: a schema that SQLite does not record would lose changes silently.
-    """
-    for table in schema.REPLICATED:
-        columns = [str(row[0]) for row in database.rows("SELECT type FROM pragma_table_info(?)", (table,))]
-        probe = ", ".join("x'00'" if kind == "BLOB" else "-1" for kind in columns)
-        database.run("BEGIN")
-        session = apsw.Session(database.connection, "main")
-        try:
-            session.table_filter(is_replicated)
-            session.attach()
-            database.run(f"INSERT INTO {table} VALUES ({probe})")
-            assert session.changeset(), f"changes of table {table} are not recorded"
-        finally:
-            session.close()
-            database.run("ROLLBACK")
 
 
 class Leftover(Enum):

@@ -9,7 +9,7 @@ from storefs.tree.dentries import Dentries
 from storefs.tree.extents import Extents
 from storefs.tree.inodes import Inodes
 from storefs.tree.local import Local
-from storefs.tree.pending import Pending, prove_recording
+from storefs.tree.pending import Pending
 from storefs.tree.shards import LocalShards
 from storefs.tree.xattrs import Xattrs
 
@@ -20,13 +20,13 @@ class Tree:
     def __init__(self, path: Path) -> None:
         """Open the replica at ``path``, or make one of the empty tree (which still lacks its root)."""
         self.database = Database(path)
-        prove_recording(self.database)
         self.inodes = Inodes(self.database)
         self.dentries = Dentries(self.database)
         self.extents = Extents(self.database)
         self.xattrs = Xattrs(self.database)
         self.chunks = Chunks(self.database)
         self.pending = Pending(self.database)
+        self.pending.prove()
         self.local = Local(self.database)
         self.shards = LocalShards(self.database)
 

@@ -1,15 +1,14 @@
 """Recording: every operation and its changeset are one; merged and applied they make the same tree elsewhere."""
 
-import contextlib
 import random
 
-import apsw
 import pytest
 
 from storefs.errors import Diverged
 from storefs.model import ChunkId, ChunkPlace, Codec, Extent, ShardId, ShardInfo
 from storefs.testing.world import noise, tables
 from storefs.tree import apply, pending, schema
+from storefs.tree.recorder import Recorder
 
 
 def make(tree, number, parent=1, mode=0o100644):
@@ -60,11 +59,11 @@ def take_over(tree, changes):
 
 
 def test_every_replicated_table_is_recorded(tree):
-    pending.prove_recording(tree.database)
+    tree.pending.prove()
     tree.database.run("DROP TABLE xattr")
-    tree.database.run("CREATE TABLE xattr (ino, name, value)")  # without a key nothing is recorded
+    tree.database.run("CREATE TABLE xattr (ino, name, value)")  # without a key nothing could be applied
     with pytest.raises(AssertionError, match="xattr"):
-        pending.prove_recording(tree.database)
+        pending.Pending(tree.database)
     assert tree.pending.count == 0
 
 
@@ -132,11 +131,11 @@ def test_local_tables_are_neither_recorded_nor_applied(tree, plant):
     with tree.pending.recorded():
         tree.local.put("secret", 1)
     assert tree.pending.count == 0
-    session = apsw.Session(tree.database.connection, "main")
-    with contextlib.closing(session):
-        session.attach()
-        tree.local.put("secret", 2)
-        foreign = session.changeset()
+    recorder = Recorder(tree.database, ("state",))
+    recorder.start()
+    tree.local.put("secret", 2)
+    foreign = recorder.changeset()
+    assert foreign
     other = plant("other")
     take_over(other, foreign)
     assert other.local.get("secret") is None
