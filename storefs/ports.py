@@ -1,6 +1,6 @@
 """What the engine needs of the world, as protocols: adapters implement them, the wiring hands them in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -99,9 +99,10 @@ class Offload(Protocol):
 
 
 class KernelCache(Protocol):
-    """The one call upward: tells the kernel which of its cached answers are no longer true.
+    """The one call upward: tells the kernel which of its cached answers are no longer true, and gives it pages.
 
-    The calls return at once; the work is done elsewhere, in order, and never blocks a request.
+    The calls return at once; the work is done elsewhere, per inode in the order of the calls, and never blocks a
+    request.
     """
 
     def forget_inode(self, ino: int, *, attributes_only: bool = False) -> None:
@@ -110,4 +111,16 @@ class KernelCache(Protocol):
 
     def forget_entry(self, parent: int, name: bytes) -> None:
         """Drop the cached answer (positive or negative) to the lookup of ``name`` in ``parent``."""
+        ...
+
+    def store(self, contents: Mapping[int, bytes]) -> bool:
+        """Put whole contents of files into the page cache, by inode; return False when that is too much just now.
+
+        Only for inodes that the kernel holds, and whose content was never changed through it. One that is changed
+        while it waits here is left out; what was put just then is dropped again.
+        """
+        ...
+
+    def is_storing(self, ino: int) -> bool:
+        """Whether the content of ``ino`` is being put into the page cache at this moment."""
         ...

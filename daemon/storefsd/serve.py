@@ -11,15 +11,16 @@ import trio
 
 from storefs import wiring
 from storefs.cache.home import CacheHome
+from storefs.core.references import References
 from storefs.engine.engine import Engine, running
 from storefs.metrics import Metrics
 from storefs.settings import Settings
-from storefs.volume.references import References
 from storefs.volume.volume import Volume
 from storefsd import mountpoint
 from storefsd.control.files import ControlFiles
 from storefsd.ending import Ending
-from storefsd.fuse.kernel import KernelInvalidations
+from storefsd.fuse.bridge import Bridge
+from storefsd.fuse.kernel import KernelPushes
 from storefsd.fuse.session import Session
 
 log = logging.getLogger(__name__)
@@ -50,13 +51,14 @@ async def serve(mount: Mount) -> None:
         info = await wiring.identify(store, mount.settings)
         home = await wiring.lock_cache(info, mount.settings, str(path), _CACHE_WAIT_S, mount.say)
         try:
-            kernel, references = KernelInvalidations(), References()
+            references, bridge = References(), Bridge(wanted=mount.settings.flag("bridge"))
+            kernel = KernelPushes(references, bridge)
             world = wiring.world(store, kernel)
             limits = wiring.limits(mount.settings, home.path)
             ro = mount.settings.flag("ro")
-            async with running(world, info, home, limits, references.__contains__, ro=ro) as engine:
+            async with running(world, info, home, limits, references, ro=ro) as engine:
                 volume = Volume(engine, references, metrics, str(path))
-                session = Session(mount.source, path, mount.settings, volume, _owned(volume), kernel)
+                session = Session(mount.source, path, mount.settings, volume, _owned(volume), kernel, bridge)
                 await _serve_session(mount, engine, session, home, path)
         finally:
             home.release()

@@ -10,6 +10,9 @@ from storefs.vault.vault import Vault
 
 _PREFIX = b"chunk:"
 
+_ENTRY_BYTES = 256
+"""What an entry of a dictionary and its objects take besides the bytes themselves."""
+
 
 class DecodedChunks:
     """Plain contents of the chunks used last, in memory, up to a number of bytes."""
@@ -31,10 +34,10 @@ class DecodedChunks:
         if chunk in self._contents:
             return
         self._contents[chunk] = data
-        self.bytes += len(data)
+        self.bytes += len(data) + _ENTRY_BYTES
         while self.bytes > self._bytes_max and len(self._contents) > 1:
             _, gone = self._contents.popitem(last=False)
-            self.bytes -= len(gone)
+            self.bytes -= len(gone) + _ENTRY_BYTES
 
 
 class ChunkCache:
@@ -111,9 +114,14 @@ class ChunkCache:
 
 def read_payload(path: Path, place: ChunkPlace) -> bytes | None:
     """Read a payload from a shard file, in any thread; None when the file was evicted meanwhile."""
+    return read_range(path, place.offset, place.stored)
+
+
+def read_range(path: Path, offset: int, length: int) -> bytes | None:
+    """Read bytes of a shard file, in any thread; None when the file was evicted meanwhile."""
     try:
         with path.open("rb", buffering=0) as file:
-            data = os.pread(file.fileno(), place.stored, place.offset)
+            data = os.pread(file.fileno(), length, offset)
     except FileNotFoundError:
         return None
-    return data if len(data) == place.stored else None
+    return data if len(data) == length else None

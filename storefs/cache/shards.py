@@ -57,6 +57,11 @@ class ShardFiles:
         parts = self._parts.get(shard)
         return parts is not None and parts.covers(offset, offset + length)
 
+    def parts(self, shard: ShardId, span: Span) -> list[Span]:
+        """Return what is here of a shard and touches ``span``."""
+        parts = self._parts.get(shard)
+        return [one for one in parts if one.start < span.end and one.end > span.start] if parts is not None else []
+
     def touch(self, shard: ShardId, offset: int, length: int) -> bool:
         """Whether bytes of a shard are here; if so, that counts as a use of the file."""
         if not self.has(shard, offset, length):
@@ -64,17 +69,6 @@ class ShardFiles:
         self._clock += 1
         self._used[shard] = self._clock
         return True
-
-    def write(self, shard: ShardId, offset: int, data: bytes | memoryview) -> None:
-        """Keep bytes of a shard that were fetched. Raises NoSpace."""
-        try:
-            at = 0
-            while at < len(data):
-                at += os.pwrite(self._fd(shard, create=True), data[at:], offset + at)
-        except OSError as error:
-            kind = NoSpace if error.errno == NoSpace.errno else StorefsError
-            raise kind(f"cannot write {self.path(shard)}: {error.strerror}") from error
-        self.note(shard, offset, offset + len(data))
 
     def note(self, shard: ShardId, start: int, end: int) -> None:
         """Record that bytes of a shard are in its file."""
@@ -131,13 +125,28 @@ class ShardFiles:
         self._parts[shard] = parts
         self.bytes += parts.total
 
-    def _fd(self, shard: ShardId, *, create: bool = False) -> int:
+    def _fd(self, shard: ShardId) -> int:
         fd = self._fds.get(shard)
         if fd is not None:
             self._fds.move_to_end(shard)
             return fd
-        fd = os.open(self.path(shard), os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+        fd = os.open(self.path(shard), os.O_RDONLY | os.O_CLOEXEC)
         self._fds[shard] = fd
         if len(self._fds) > _FDS_MAX:
             os.close(self._fds.popitem(last=False)[1])
         return fd
+
+
+def write_part(path: Path, offset: int, data: bytes | memoryview) -> None:
+    """Write bytes of a shard into its file, in any thread; ``note`` has to follow. Raises NoSpace, StorefsError."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            at = 0
+            while at < len(data):
+                at += os.pwrite(descriptor, data[at:], offset + at)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        kind = NoSpace if error.errno == NoSpace.errno else StorefsError
+        raise kind(f"cannot write {path}: {error.strerror}") from error

@@ -13,6 +13,7 @@ from storefs.cache.home import CacheHome
 from storefs.cache.shards import ShardFiles
 from storefs.cache.staging import Staging
 from storefs.core.chunking import Chunker
+from storefs.core.references import References
 from storefs.core.storeinfo import StoreInfo
 from storefs.engine import node
 from storefs.engine.commit import Committer, Writer
@@ -22,11 +23,14 @@ from storefs.engine.fetch import Fetcher
 from storefs.engine.follow import Follower
 from storefs.engine.journal import Journal
 from storefs.engine.limits import Limits
+from storefs.engine.neighbours import Neighbours
 from storefs.engine.pressure import Pressure
 from storefs.engine.read import Reader
+from storefs.engine.readahead import ReadAhead
 from storefs.engine.recover import Recovered, catch_up, recover
 from storefs.engine.shardlog import ShardLog
 from storefs.engine.snapshots import Snapshots
+from storefs.engine.trips import Trips
 from storefs.engine.wakeup import Wakeup
 from storefs.errors import Corrupt, LostRace, ReadOnly, StorefsError
 from storefs.model import ROOT_INO
@@ -69,6 +73,10 @@ class Engine:
     cache: ChunkCache
     drafts: Drafts
     numbers: Numbers
+    references: References
+    trips: Trips
+    neighbours: Neighbours
+    read_ahead: ReadAhead
     reader: Reader
     cutter: Cutter
     committer: Committer
@@ -125,7 +133,7 @@ async def _open_tree(home: CacheHome, info: StoreInfo, snapshots: Snapshots) -> 
 
 @asynccontextmanager
 async def running(
-    world: World, info: StoreInfo, home: CacheHome, limits: Limits, in_use: Callable[[int], bool], *, ro: bool
+    world: World, info: StoreInfo, home: CacheHome, limits: Limits, references: References, *, ro: bool
 ) -> AsyncIterator[Engine]:
     """Bring a mount's engine up, recovered and at the head of the journal; take it down at the end.
 
@@ -139,7 +147,7 @@ async def running(
     try:
         async with trio.open_nursery() as nursery:
             engine = await _assemble(
-                world, info, home, limits, in_use, ro=ro, nursery=nursery, snapshots=snapshots,
+                world, info, home, limits, references, ro=ro, nursery=nursery, snapshots=snapshots,
                 tree=tree, vault=vault, files=files, staging=staging,
             )  # fmt: skip
             tasks: list[Callable[[], Awaitable[None]]] = [
@@ -166,7 +174,7 @@ async def _assemble(
     info: StoreInfo,
     home: CacheHome,
     limits: Limits,
-    in_use: Callable[[int], bool],
+    references: References,
     *,
     ro: bool,
     nursery: trio.Nursery,
@@ -201,17 +209,23 @@ async def _assemble(
             tree.local.put("machine_boot", world.machine_boot)
         # If the power goes, the next start has to see that this one was not a clean end.
         await offload.run(sync_log, home.tree)
-    fetcher = Fetcher(tree, store, cache, DecodedChunks(limits.decoded_bytes), offload, limits, nursery)
-    reader = Reader(tree, drafts, fetcher, cache, limits)
+    trips = Trips(tree, store, cache, offload, limits)
+    fetcher = Fetcher(tree, trips, cache, DecodedChunks(limits.decoded_bytes), offload, limits, nursery)
+    neighbours = Neighbours(
+        tree, fetcher, trips, cache, drafts, references, world.kernel, offload, limits, nursery
+    )  # fmt: skip
+    read_ahead = ReadAhead(tree, fetcher, trips, cache, limits, nursery)
+    reader = Reader(tree, drafts, fetcher, neighbours, read_ahead, cache, limits)
     cutter = Cutter(tree, drafts, staging, shards, reader, Chunker(info.sizes), numbers, offload, limits)
     committer = Committer(
         tree, cutter, shards, files, store, journal, offload, clock, chance, limits, writer, wake, halted
     )
     pressure = Pressure(tree, staging, cache, cutter, committer, limits)
-    follower = Follower(tree, drafts, journal, committer, world.kernel, in_use, limits)
+    follower = Follower(tree, drafts, journal, committer, world.kernel, references.__contains__, limits)
     return Engine(
         world=world, info=info, limits=limits, home=home, tree=tree, staging=staging, cache=cache, drafts=drafts,
-        numbers=numbers, reader=reader, cutter=cutter, committer=committer, pressure=pressure,
+        numbers=numbers, references=references, trips=trips, neighbours=neighbours, read_ahead=read_ahead,
+        reader=reader, cutter=cutter, committer=committer, pressure=pressure,
         follower=follower, snapshots=snapshots, writer=writer, recovered=recovered, ro=ro,
     )  # fmt: skip
 

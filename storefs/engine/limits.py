@@ -22,7 +22,11 @@ class Limits:
         fetch_bytes: the longest range of one request.
         fetch_gap_bytes: neighbours of a shard that lie this close are fetched in one request.
         alone_bytes: a fetched range up to this length goes to the vault, chunk by chunk; longer ones to shard files.
+        small_bytes: a chunk up to this length is taken for a small file's: its neighbours come along.
+        window_least_bytes, window_most_bytes: how much of a shard comes along with a small file.
         read_ahead_bytes: how far ahead of a sequential reader chunks are fetched.
+        ahead_bytes: how much may be on its way at a time that nobody waits for.
+        whole_bytes: files from this length on are brought in whole when a model in them is read here and there.
         parallel: requests to the store at a time, for reading and for writing each.
         poll_s: how often the journal is looked at.
         snapshot_commits, snapshot_bytes: a snapshot is due when the journal grew by so much since the last.
@@ -43,7 +47,12 @@ class Limits:
     fetch_bytes: int = 8 << 20
     fetch_gap_bytes: int = 256 << 10
     alone_bytes: int = 64 << 10
+    small_bytes: int = 256 << 10
+    window_least_bytes: int = 256 << 10
+    window_most_bytes: int = 4 << 20
     read_ahead_bytes: int = 32 << 20
+    ahead_bytes: int = 64 << 20
+    whole_bytes: int = 8 << 20
     parallel: int = 8
     poll_s: float = 1.0
     snapshot_commits: int = 256

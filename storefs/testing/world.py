@@ -4,7 +4,7 @@ import fcntl
 import os
 import random
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import trio
 from storefs.cache.home import CacheHome
 from storefs.core import keys, storeinfo
 from storefs.core.chunking import ChunkSizes
+from storefs.core.references import References
 from storefs.engine import engine
 from storefs.engine.journal import Journal, apply_commit
 from storefs.engine.limits import Limits
@@ -27,7 +28,6 @@ from storefs.testing.faults import Faults, FaultyObjects
 from storefs.tree import schema
 from storefs.tree.tree import Tree
 from storefs.volume.caller import Caller
-from storefs.volume.references import References
 from storefs.volume.volume import Volume
 
 T = TypeVar("T")
@@ -45,7 +45,12 @@ SMALL_LIMITS = Limits(
     fetch_bytes=64 << 10,
     fetch_gap_bytes=4 << 10,
     alone_bytes=2 << 10,
+    small_bytes=2 << 10,
+    window_least_bytes=4 << 10,
+    window_most_bytes=32 << 10,
     read_ahead_bytes=64 << 10,
+    ahead_bytes=256 << 10,
+    whole_bytes=64 << 10,
     parallel=4,
 )
 """Limits that a few files reach."""
@@ -96,10 +101,13 @@ class InlineOffload:
 
 @dataclass
 class RecordingKernel:
-    """The KernelCache port; remembers what the kernel was told to forget."""
+    """The KernelCache port; remembers what the kernel was told to forget and was given."""
 
     inodes: list[tuple[int, bool]] = field(default_factory=list)
     entries: list[tuple[int, bytes]] = field(default_factory=list)
+    stored: dict[int, bytes] = field(default_factory=dict)
+    takes: bool = True
+    storing: set[int] = field(default_factory=set)
 
     def forget_inode(self, ino: int, *, attributes_only: bool = False) -> None:
         """Remember (inode, whether only its attributes)."""
@@ -108,6 +116,16 @@ class RecordingKernel:
     def forget_entry(self, parent: int, name: bytes) -> None:
         """Remember (directory, name)."""
         self.entries.append((parent, name))
+
+    def store(self, contents: Mapping[int, bytes]) -> bool:
+        """Remember what was put into the page cache, unless it ``takes`` nothing."""
+        if self.takes:
+            self.stored |= contents
+        return self.takes
+
+    def is_storing(self, ino: int) -> bool:
+        """Whether a test says so."""
+        return ino in self.storing
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +273,7 @@ class World:
             store, self.clock, self.chance, self.offload, self.kernel, host="here", machine_boot=self.boot
         )
         with locked(folder, info.store.hex()) as held, _ungrouped():
-            running = engine.running(world, info, held, limits, references.__contains__, ro=ro)
+            running = engine.running(world, info, held, limits, references, ro=ro)
             async with running as one:
                 yield Volume(one, references, Metrics(), "/mnt")
 

@@ -1,9 +1,20 @@
 """Extents: which bytes of a file come from which chunk."""
 
-from storefs.model import Extent
+from dataclasses import dataclass
+
+from storefs.model import ChunkPlace, Codec, Extent, ShardId
 from storefs.tree.database import Database
 
 _COLUMNS = '"offset", length, chunk, skip'
+
+
+@dataclass(frozen=True, slots=True)
+class WholeFile:
+    """A file whose whole content is one chunk: its inode, the version of its content, and where the chunk lies."""
+
+    ino: int
+    cid: int
+    place: ChunkPlace
 
 
 class Extents:
@@ -54,6 +65,19 @@ class Extents:
             ORDER BY e."offset" LIMIT 1""",
             (ino, covering[0].offset),
         )
+
+    def whole_files(self, first: int, last: int, shard: ShardId, start: int, end: int) -> list[WholeFile]:
+        """Return the files from inode ``first`` to ``last`` that are one chunk each, stored in a range of a shard."""
+        rows = self._database.rows(
+            """SELECT i.ino, i.cid, c.id, c.shard, c."offset", c.stored, c.codec, c.size
+            FROM extent AS e CROSS JOIN inode AS i ON i.ino = e.ino CROSS JOIN chunk AS c ON c.id = e.chunk
+            WHERE e.ino BETWEEN ?1 AND ?2 AND e."offset" = 0 AND e.skip = 0 AND e.length = i.size AND e.length = c.size
+                AND c.shard = ?3 AND c."offset" >= ?4 AND c."offset" + c.stored <= ?5""",
+            (first, last, shard, start, end),
+        )
+        return [
+            WholeFile(row[0], row[1], ChunkPlace(row[2], row[3], row[4], row[5], Codec(row[6]), row[7])) for row in rows
+        ]
 
     def count(self, ino: int, limit: int) -> int:
         """Return how many extents a file has, counting no further than ``limit``."""

@@ -64,6 +64,15 @@ class Control:
                 "damaged_files": list(recovered.damaged_files),
             },
             "kernel": self.kernel(),
+            "fetch": {
+                "requests": engine.trips.requests,
+                "bytes": engine.trips.bytes,
+                "ahead_bytes": engine.trips.ahead_bytes,
+                "windows": {str(size): count for size, count in sorted(engine.neighbours.windows.items())},
+                "pushed_files": engine.neighbours.pushed,
+                "pushed_bytes": engine.neighbours.pushed_bytes,
+                "whole_files": engine.read_ahead.whole_files,
+            },
             "requests": self._metrics.snapshot(),
             "errors": self.errors,
         }

@@ -23,7 +23,7 @@ class Files:
         end = min(offset + length, inode.size)
         if end <= offset:
             return b""
-        return await self._engine.reader.read(ino, offset, end)
+        return await self._engine.reader.read(ino, offset, end, inode.size)
 
     async def write(self, ino: int, offset: int, data: bytes | memoryview) -> int:
         """Write; return how many bytes. They survive the death of this process when this returns.
@@ -37,6 +37,7 @@ class Files:
         if not data:
             return 0
         await self._engine.pressure.admit()
+        await self._contents.about_to_change(ino)
         self._attributes.get(ino)
         now_ns = self._engine.world.clock.now_ns()
         try:
@@ -62,6 +63,7 @@ class Files:
         Raises PosixError (EOPNOTSUPP for unknown flags, EFBIG, EINVAL, ENODEV).
         """
         self._engine.require_writable()
+        await self._contents.about_to_change(ino)
         await self._contents.settle(ino)
         self._contents.punch(self._attributes.get(ino), mode, offset, length)
 
@@ -72,6 +74,7 @@ class Files:
         """
         self._engine.require_writable()
         await self._engine.pressure.admit()
+        await self._contents.about_to_change(target)
         while True:
             await self._contents.settle(source)
             await self._contents.settle(target)

@@ -6,13 +6,13 @@ import stat
 from collections.abc import Callable
 from functools import partial
 
+from storefs.core.references import References
 from storefs.engine.engine import Engine
 from storefs.errors import PosixError
 from storefs.model import NAME_BYTES_MAX, Dentry, Inode
 from storefs.tree import orphans
 from storefs.volume.attributes import Attributes
 from storefs.volume.caller import Caller
-from storefs.volume.references import References
 
 _LINK_MAX = 65000
 _TARGET_BYTES_MAX = 4095

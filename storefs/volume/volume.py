@@ -1,5 +1,6 @@
 """The volume: one mounted tree as an object."""
 
+from storefs.core.references import References
 from storefs.engine.engine import Engine
 from storefs.metrics import Metrics
 from storefs.volume.attributes import Attributes
@@ -7,7 +8,6 @@ from storefs.volume.contents import Contents
 from storefs.volume.control import Control
 from storefs.volume.files import Files
 from storefs.volume.names import Names
-from storefs.volume.references import References
 
 
 class Volume:

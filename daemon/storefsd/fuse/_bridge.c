@@ -29,11 +29,14 @@
 /* Asynchronous reads in flight: the kernel's own 12 would be a bound on read-ahead. */
 #define BACKGROUND_MAX 64
 
+#define STORE_MAX 64 /* files in one call of store() */
+
 static struct fuse_lowlevel_ops theirs; /* pyfuse3's table as it was */
 static struct fuse_lowlevel_ops ours;
 static PyObject *receiver; /* called for the added operations; NULL until enable() */
 static int ioctl_type;     /* the _IOC_TYPE of our verbs: others are answered here */
-static int resident;       /* whether the kernel can open files by itself */
+static struct fuse_session *session;
+static int resident; /* whether the kernel can open files by itself */
 
 /* --- operations of pyfuse3 that need the handle ------------------------------------------------------------------ */
 
@@ -93,6 +96,8 @@ static void op_releasedir(fuse_req_t request, fuse_ino_t ino, struct fuse_file_i
 
 /* --- operations that pyfuse3 does not offer ---------------------------------------------------------------------- */
 
+#define NUMBER(request) ((unsigned long long)(uintptr_t)(request))
+
 /* Hand a request to the receiver, which answers it later through one of the reply functions below. Takes `arguments`
  * (a tuple, or NULL when making it failed). */
 static void hand_over(fuse_req_t request, PyObject *arguments)
@@ -110,7 +115,7 @@ static void hand_over(fuse_req_t request, PyObject *arguments)
 static void op_lseek(fuse_req_t request, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *info)
 {
     (void)info;
-    hand_over(request, Py_BuildValue("sNKLi", "seek", PyLong_FromVoidPtr(request), (unsigned long long)ino,
+    hand_over(request, Py_BuildValue("sKKLi", "seek", NUMBER(request), (unsigned long long)ino,
                                      (long long)offset, whence));
 }
 
@@ -118,7 +123,7 @@ static void op_fallocate(fuse_req_t request, fuse_ino_t ino, int mode, off_t off
                          struct fuse_file_info *info)
 {
     (void)info;
-    hand_over(request, Py_BuildValue("sNKiLL", "allocate", PyLong_FromVoidPtr(request), (unsigned long long)ino, mode,
+    hand_over(request, Py_BuildValue("sKKiLL", "allocate", NUMBER(request), (unsigned long long)ino, mode,
                                      (long long)offset, (long long)length));
 }
 
@@ -132,7 +137,7 @@ static void op_copy_file_range(fuse_req_t request, fuse_ino_t source, off_t sour
         fuse_reply_err(request, EINVAL);
         return;
     }
-    hand_over(request, Py_BuildValue("sNKLKLn", "copy_range", PyLong_FromVoidPtr(request), (unsigned long long)source,
+    hand_over(request, Py_BuildValue("sKKLKLn", "copy_range", NUMBER(request), (unsigned long long)source,
                                      (long long)source_offset, (unsigned long long)target, (long long)target_offset,
                                      (Py_ssize_t)length));
 }
@@ -148,7 +153,7 @@ static void op_ioctl(fuse_req_t request, fuse_ino_t ino, unsigned int command, v
         fuse_reply_err(request, ENOTTY); /* isatty() of every opened file comes along here */
         return;
     }
-    hand_over(request, Py_BuildValue("sNKIIy#n", "ioctl", PyLong_FromVoidPtr(request), (unsigned long long)ino,
+    hand_over(request, Py_BuildValue("sKKIIy#n", "ioctl", NUMBER(request), (unsigned long long)ino,
                                      command, (unsigned int)fuse_req_ctx(request)->uid, input == NULL ? "" : input,
                                      (Py_ssize_t)input_size, (Py_ssize_t)output_size));
 }
@@ -205,7 +210,7 @@ struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_
 
     *(void **)&real = dlsym(RTLD_NEXT, "fuse_session_new");
     table = bridged(table, &size);
-    return real == NULL ? NULL : real(args, table, size, userdata);
+    return session = real == NULL ? NULL : real(args, table, size, userdata);
 }
 
 struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const struct fuse_lowlevel_ops *table,
@@ -216,7 +221,7 @@ struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const st
 
     *(void **)&real = dlsym(RTLD_NEXT, "fuse_session_new_versioned");
     table = bridged(table, &size);
-    return real == NULL ? NULL : real(args, table, size, version, userdata);
+    return session = real == NULL ? NULL : real(args, table, size, version, userdata);
 }
 
 /* --- the module -------------------------------------------------------------------------------------------------- */
@@ -234,8 +239,7 @@ static PyObject *enable(PyObject *module, PyObject *arguments)
 
 static PyObject *is_resident(PyObject *module, PyObject *nothing)
 {
-    (void)module;
-    (void)nothing;
+    (void)module, (void)nothing;
     return PyBool_FromLong(resident);
 }
 
@@ -243,47 +247,78 @@ static PyObject *is_resident(PyObject *module, PyObject *nothing)
 
 static PyObject *reply_error(PyObject *module, PyObject *arguments)
 {
-    PyObject *request;
+    unsigned long long request;
     int error;
 
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "O!i", &PyLong_Type, &request, &error))
+    if (!PyArg_ParseTuple(arguments, "Ki", &request, &error))
         return NULL;
-    return PyLong_FromLong(fuse_reply_err(PyLong_AsVoidPtr(request), error));
+    return PyLong_FromLong(fuse_reply_err((fuse_req_t)(uintptr_t)request, error));
 }
 
 static PyObject *reply_offset(PyObject *module, PyObject *arguments)
 {
-    PyObject *request;
+    unsigned long long request;
     long long offset;
 
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "O!L", &PyLong_Type, &request, &offset))
+    if (!PyArg_ParseTuple(arguments, "KL", &request, &offset))
         return NULL;
-    return PyLong_FromLong(fuse_reply_lseek(PyLong_AsVoidPtr(request), (off_t)offset));
+    return PyLong_FromLong(fuse_reply_lseek((fuse_req_t)(uintptr_t)request, (off_t)offset));
 }
 
 static PyObject *reply_count(PyObject *module, PyObject *arguments)
 {
-    PyObject *request;
+    unsigned long long request;
     Py_ssize_t count;
 
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "O!n", &PyLong_Type, &request, &count))
+    if (!PyArg_ParseTuple(arguments, "Kn", &request, &count))
         return NULL;
-    return PyLong_FromLong(fuse_reply_write(PyLong_AsVoidPtr(request), (size_t)count));
+    return PyLong_FromLong(fuse_reply_write((fuse_req_t)(uintptr_t)request, (size_t)count));
 }
 
 static PyObject *reply_ioctl(PyObject *module, PyObject *arguments)
 {
-    PyObject *request;
+    unsigned long long request;
     const char *output;
     Py_ssize_t size;
 
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "O!y#", &PyLong_Type, &request, &output, &size))
+    if (!PyArg_ParseTuple(arguments, "Ky#", &request, &output, &size))
         return NULL;
-    return PyLong_FromLong(fuse_reply_ioctl(PyLong_AsVoidPtr(request), 0, output, (size_t)size));
+    return PyLong_FromLong(fuse_reply_ioctl((fuse_req_t)(uintptr_t)request, 0, output, (size_t)size));
+}
+
+/* Many files in one call, because a thread that takes the interpreter's lock for each would hold up the loop and be
+ * held up by it. */
+static PyObject *store(PyObject *module, PyObject *arguments)
+{
+    unsigned long long ino[STORE_MAX];
+    struct fuse_bufvec data[STORE_MAX];
+    PyObject *items, *content;
+    Py_ssize_t count, at;
+    int stored = 0;
+
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "O!", &PyTuple_Type, &items))
+        return NULL;
+    count = PyTuple_GET_SIZE(items);
+    if (session == NULL || count > STORE_MAX) {
+        PyErr_SetString(PyExc_ValueError, "no session, or too many files at once");
+        return NULL;
+    }
+    for (at = 0; at < count; at++) {
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(items, at), "KS", &ino[at], &content))
+            return NULL;
+        data[at] = FUSE_BUFVEC_INIT((size_t)PyBytes_GET_SIZE(content));
+        data[at].buf[0].mem = PyBytes_AS_STRING(content); /* the caller holds the tuple, which holds the bytes */
+    }
+    Py_BEGIN_ALLOW_THREADS
+    for (at = 0; at < count; at++)
+        stored += fuse_lowlevel_notify_store(session, (fuse_ino_t)ino[at], 0, &data[at], 0) == 0;
+    Py_END_ALLOW_THREADS
+    return PyLong_FromLong(stored);
 }
 
 static PyMethodDef methods[] = {
@@ -295,6 +330,7 @@ static PyMethodDef methods[] = {
     {"reply_offset", reply_offset, METH_VARARGS, "reply_offset(request, offset): end a seek."},
     {"reply_count", reply_count, METH_VARARGS, "reply_count(request, bytes): end a copy_range."},
     {"reply_ioctl", reply_ioctl, METH_VARARGS, "reply_ioctl(request, output): end an ioctl."},
+    {"store", store, METH_VARARGS, "store(((inode, bytes), ...)): put whole files into the page cache; how many took."},
     {NULL, NULL, 0, NULL},
 };
 

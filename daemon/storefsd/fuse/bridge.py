@@ -1,5 +1,6 @@
 """The bridge from this side: the operations that it adds, each request a task that ends with exactly one reply."""
 
+import contextlib
 import errno
 import logging
 from collections.abc import Awaitable, Callable
@@ -67,6 +68,15 @@ class Bridge:
         self._operations = operations
         if self.active and _native is not None:
             _native.enable(self._receive, IOCTL_TYPE)
+
+    def store(self, files: tuple[tuple[int, bytes], ...]) -> None:
+        """Put whole files into the page cache, in any thread but the loop's. What the kernel does not know is left."""
+        if self.active and _native is not None:
+            _native.store(files)
+            return
+        for ino, data in files:
+            with contextlib.suppress(OSError):
+                pyfuse3.notify_store(ino, 0, data)
 
     async def run(self, serve: Callable[[], Awaitable[None]]) -> None:
         """Answer requests for as long as ``serve`` runs."""

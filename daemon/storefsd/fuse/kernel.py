@@ -1,4 +1,4 @@
-"""The kernel's caches: invalidations, pushed from threads of their own.
+"""The kernel's caches: invalidations and pages, pushed from threads of their own.
 
 They lock what requests lock as well, so they must never run on the request loop. Each inode (of an entry: its
 directory) always goes through the same one of a few queues, in order; one that is held up holds up that queue only.
@@ -8,22 +8,36 @@ import errno
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pyfuse3
+
+from storefs.core.references import References
+from storefsd.fuse.bridge import Bridge
 
 log = logging.getLogger(__name__)
 
 _QUEUES = 4
+_STORE_FILES = 64
+"""How many files are put into the page cache in one go."""
+
+_WAITING_BYTES_MAX = 64 << 20
+_STOP_S = 2.0
 
 
-class KernelInvalidations:
+class KernelPushes:
     """Implements the port KernelCache on the mount of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, references: References, bridge: Bridge) -> None:
+        self._references = references
+        self._bridge = bridge
         self._queues: list[queue.SimpleQueue[Callable[[], None] | None]] = [queue.SimpleQueue() for _ in range(_QUEUES)]
+        self._storing: list[frozenset[int]] = [frozenset()] * _QUEUES
+        self._waiting_bytes = 0
+        self._lock = threading.Lock()
+        self._stopping = False
         self._threads = [
-            threading.Thread(target=_work, args=(one,), name=f"invalidate-{number}", daemon=True)
+            threading.Thread(target=self._work, args=(one,), name=f"kernel-{number}", daemon=True)
             for number, one in enumerate(self._queues)
         ]
 
@@ -33,9 +47,13 @@ class KernelInvalidations:
             thread.start()
 
     def stop(self) -> None:
-        """End the threads; nothing is waited for, the mount is going."""
+        """End the threads: the mount is going, and nothing that waits still matters."""
+        self._stopping = True
         for one in self._queues:
             one.put(None)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(_STOP_S)
 
     def forget_inode(self, ino: int, *, attributes_only: bool = False) -> None:
         """Drop the cached attributes of ``ino`` and, unless ``attributes_only``, its pages."""
@@ -46,11 +64,44 @@ class KernelInvalidations:
         self._queues[parent % _QUEUES].put(lambda: pyfuse3.invalidate_entry(parent, name))
         self._queues[parent % _QUEUES].put(lambda: pyfuse3.invalidate_inode(parent, attr_only=False))
 
+    def store(self, contents: Mapping[int, bytes]) -> bool:
+        """Put whole contents of files into the page cache; False when too much waits already."""
+        total = sum(map(len, contents.values()))
+        with self._lock:
+            if self._waiting_bytes + total > _WAITING_BYTES_MAX:
+                return False
+            self._waiting_bytes += total
+        for number in range(_QUEUES):
+            mine = [item for item in contents.items() if item[0] % _QUEUES == number]
+            for at in range(0, len(mine), _STORE_FILES):
+                part = tuple(mine[at : at + _STORE_FILES])
+                self._queues[number].put(lambda number=number, part=part: self._store(number, part))  # type: ignore[misc]
+        return True
 
-def _work(calls: "queue.SimpleQueue[Callable[[], None] | None]") -> None:
-    while (call := calls.get()) is not None:
+    def is_storing(self, ino: int) -> bool:
+        """Whether the content of ``ino`` is being put into the page cache at this moment."""
+        return ino in self._storing[ino % _QUEUES]
+
+    def _store(self, number: int, part: tuple[tuple[int, bytes], ...]) -> None:
         try:
-            call()
-        except OSError as error:
-            if error.errno != errno.ENOENT:  # the kernel does not know it: nothing to forget
-                log.warning("cannot invalidate: %s", error)
+            self._storing[number] = frozenset(ino for ino, _ in part)
+            # Whoever changes one of them marks it first and looks at what is being stored then: one of us sees it.
+            unchanged = tuple(item for item in part if not self._references.is_changed(item[0]))
+            self._bridge.store(unchanged)
+            for ino, _ in unchanged:
+                if self._references.is_changed(ino):
+                    pyfuse3.invalidate_inode(ino)
+        finally:
+            self._storing[number] = frozenset()
+            with self._lock:
+                self._waiting_bytes -= sum(len(data) for _, data in part)
+
+    def _work(self, calls: "queue.SimpleQueue[Callable[[], None] | None]") -> None:
+        while (call := calls.get()) is not None and not self._stopping:
+            try:
+                call()
+            except OSError as error:
+                if error.errno != errno.ENOENT:  # the kernel does not know it: nothing to forget
+                    log.warning("cannot push to the kernel: %s", error)
+            except Exception:
+                log.exception("pushing to the kernel failed")

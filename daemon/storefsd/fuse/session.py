@@ -10,7 +10,7 @@ from storefs.settings import Settings
 from storefs.volume.volume import Volume
 from storefsd.control.files import ControlFiles
 from storefsd.fuse.bridge import Bridge
-from storefsd.fuse.kernel import KernelInvalidations
+from storefsd.fuse.kernel import KernelPushes
 from storefsd.fuse.loop import RequestLoop
 from storefsd.fuse.operations import Operations
 from storefsd.fuse.reply import Replies
@@ -28,13 +28,14 @@ class Session:
         settings: Settings,
         volume: Volume,
         control: ControlFiles,
-        kernel: KernelInvalidations,
+        kernel: KernelPushes,
+        bridge: Bridge,
     ) -> None:
         self._mountpoint = mountpoint
         self._kernel = kernel
         self._loop: RequestLoop | None = None
         replies = Replies(settings.whole("uid"), settings.whole("gid"))
-        self._bridge = Bridge(wanted=settings.flag("bridge"))
+        self._bridge = bridge
         self._operations = Operations(volume, replies, control, self._bridge)
         volume.control.kernel = self._bridge.state
         options = {*pyfuse3.default_options, f"fsname={_escaped(source)}", "subtype=storefs"}

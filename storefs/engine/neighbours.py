@@ -1,0 +1,204 @@
+"""Neighbours: when a small file is read, those that were packed beside it come along, up into the kernel's page cache.
+
+Once there, the kernel serves them without asking, so a program that goes through a million files asks for a few of them
+only. How far to reach is decided by core/widening.
+"""
+
+import logging
+from pathlib import Path
+
+import trio
+
+from storefs.cache.chunks import ChunkCache, read_range
+from storefs.core.ranges import Span
+from storefs.core.references import References
+from storefs.core.widening import Widening, place_window
+from storefs.engine.drafts import Drafts
+from storefs.engine.fetch import Fetcher
+from storefs.engine.limits import Limits
+from storefs.engine.trips import Trips
+from storefs.errors import Corrupt
+from storefs.model import ChunkId, ChunkPlace, ShardId
+from storefs.ports import KernelCache, Offload
+from storefs.shard.reader import decode_chunk
+from storefs.tree.extents import WholeFile
+from storefs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+_NUMBERS_PER_FILE = 4
+"""How far apart the inode numbers of files lie that were made one after the other: cookies and contents take some."""
+_REACH_MIN, _REACH_MAX = 256, 4096
+"""How many inode numbers to either side are looked at."""
+
+_WORTH_FILES = 8
+
+_TASKS_MAX = 4
+"""Pushes at a time; a read that finds so many under way starts none."""
+
+
+class Neighbours:
+    """Serves small files, and brings what lies beside them.
+
+    Attributes:
+        windows: how often each size of window was chosen.
+        pushed: files given to the kernel; ``pushed_bytes`` their bytes.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        fetcher: Fetcher,
+        trips: Trips,
+        cache: ChunkCache,
+        drafts: Drafts,
+        references: References,
+        kernel: KernelCache,
+        offload: Offload,
+        limits: Limits,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._tree = tree
+        self._fetcher = fetcher
+        self._trips = trips
+        self._cache = cache
+        self._drafts = drafts
+        self._references = references
+        self._kernel = kernel
+        self._offload = offload
+        self._limits = limits
+        self._nursery = nursery
+        self._widening: Widening[ShardId] = Widening(limits.window_least_bytes, limits.window_most_bytes)
+        self._tasks = 0
+        self.windows: dict[int, int] = {}
+        self.pushed = 0
+        self.pushed_bytes = 0
+
+    async def read(self, ino: int, chunk: ChunkId) -> bytes:
+        """Return the content of a small file's chunk. Raises as ``Fetcher.get``."""
+        place = self._tree.chunks.place(chunk)
+        if place is None:
+            return await self._fetcher.get(chunk)
+        window = self._widening.window(place.shard, trio.current_time())
+        self.windows[window] = self.windows.get(window, 0) + 1
+        own = Span(place.offset, place.offset + place.stored)
+        onward = self._cache.files.has(place.shard, own.start - 1, 1) if own.start > 0 else False
+        span = place_window(own, window, self._end(place), onward=onward)
+        data = self._fetcher.near(place)
+        if data is None:
+            if not self._cache.has(place) and not self._fetcher.is_flying(chunk):
+                self._bring(place, span)
+            data = await self._fetcher.get(chunk)
+        if onward:
+            self._bring_ahead(place, Span(span.end, min(span.end + window, self._end(place))))
+        self._references.mark_stored(ino)
+        if self._tasks < _TASKS_MAX:
+            self._push_beside(ino, place, span)
+        return data
+
+    def _end(self, place: ChunkPlace) -> int:
+        """Return where the payloads of a shard may end."""
+        info = self._tree.chunks.shard(place.shard)
+        return max(info.size if info is not None else 0, place.offset + place.stored)
+
+    def _bring(self, place: ChunkPlace, span: Span) -> None:
+        """Start to fetch what of the window is not here."""
+        if self._trips.covering(place) is not None or not self._keeps(span):
+            return  # the fetcher goes along with that trip, or fetches the one chunk
+        missing = self._trips.missing(place.shard, span)
+        if missing is not None and missing.start <= place.offset and place.offset + place.stored <= missing.end:
+            self._fetcher.bring_span(place.shard, missing, [place])
+
+    def _bring_ahead(self, place: ChunkPlace, span: Span) -> None:
+        """Fetch the window behind that of somebody who reads in order. It is not pushed: the first read in it shows
+        that he has come so far, pushes the rest, and brings the next.
+        """
+        missing = self._trips.missing(place.shard, span)
+        if missing is None or self._trips.ahead_bytes + span.length > self._limits.ahead_bytes:
+            return
+        if self._keeps(missing):
+            self._fetcher.bring_span(place.shard, missing, [], ahead=True)
+
+    def _keeps(self, span: Span) -> bool:
+        """Whether there is room on the disk for what nobody has asked for."""
+        return self._cache.free_bytes >= self._limits.spare_bytes + span.length
+
+    def _push_beside(self, ino: int, place: ChunkPlace, span: Span) -> None:
+        """Give the kernel those files of the window that it knows by name and has not read yet."""
+        reach = _NUMBERS_PER_FILE * span.length // place.stored
+        reach = min(max(reach, _REACH_MIN), _REACH_MAX)
+        fresh = self._references.fresh(ino - reach, ino + reach)
+        if len(fresh) < _WORTH_FILES:  # whoever opens files by name only, the kernel hears of each too late
+            return
+        found = self._tree.extents.whole_files(fresh[0], fresh[-1], place.shard, span.start, span.end)
+        wanted = set(fresh) - {ino}
+        here = [
+            file
+            for file in found
+            if file.ino in wanted and self._cache.files.has(place.shard, file.place.offset, file.place.stored)
+        ]
+        files = _up_to(here, self._limits.window_most_bytes)
+        if not files:
+            return
+        for file in files:
+            self._references.mark_stored(file.ino)
+        path = self._cache.file_of(files[0].place)
+        assert path is not None
+        self._tasks += 1
+        self._nursery.start_soon(self._push, path, files)
+
+    async def _push(self, path: Path, files: list[WholeFile]) -> None:
+        try:
+            contents = await self._offload.run(_read_all, path, files)
+            pages = {
+                file.ino: data
+                for file, data in zip(files, contents, strict=True)
+                if data is not None and self._is_unchanged(file)
+            }
+            # Queued in the same step as the check: what changes a file from here on comes behind it.
+            if not self._kernel.store(pages):
+                pages = {}
+            for file in files:
+                if file.ino not in pages:
+                    self._references.unmark_stored(file.ino)
+            self.pushed += len(pages)
+            self.pushed_bytes += sum(map(len, pages.values()))
+        except Exception:  # nobody waits for it, and reading does without
+            log.exception("pushing files into the kernel's cache failed")
+        finally:
+            self._tasks -= 1
+
+    def _is_unchanged(self, file: WholeFile) -> bool:
+        """Whether a file is still what was read, and nothing was ever written to it through this kernel."""
+        if self._drafts.get(file.ino) is not None or self._references.is_changed(file.ino):
+            return False
+        inode = self._tree.inodes.get(file.ino)
+        return inode is not None and inode.cid == file.cid and inode.size == file.place.size
+
+
+def _up_to(files: list[WholeFile], limit: int) -> list[WholeFile]:
+    """Return the first files that hold ``limit`` bytes in all."""
+    total = 0
+    for index, file in enumerate(files):
+        total += file.place.size
+        if total > limit:
+            return files[:index]
+    return files
+
+
+def _read_all(path: Path, files: list[WholeFile]) -> list[bytes | None]:
+    """Read and check the contents of files that lie close together in one shard file. Runs in a thread."""
+    start = min(file.place.offset for file in files)
+    end = max(file.place.offset + file.place.stored for file in files)
+    data = read_range(path, start, end - start)
+    if data is None:
+        return [None] * len(files)
+    view = memoryview(data)
+    return [_decode(view[file.place.offset - start :][: file.place.stored], file.place) for file in files]
+
+
+def _decode(payload: memoryview, place: ChunkPlace) -> bytes | None:
+    try:
+        return decode_chunk(payload, place)
+    except Corrupt:  # whoever reads the file will find out, and have it fetched again
+        return None

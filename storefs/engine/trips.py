@@ -1,0 +1,152 @@
+"""Trips: requests to the store for byte ranges of shards. What they bring is kept on this disk."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from storefs.cache.chunks import ChunkCache
+from storefs.cache.shards import write_part
+from storefs.core import keys
+from storefs.core.ranges import Span
+from storefs.engine.limits import Limits
+from storefs.errors import Corrupt, NoSpace, ObjectMissing, StorefsError
+from storefs.model import ChunkPlace, ShardId
+from storefs.ports import ObjectStore, Offload
+from storefs.shard.reader import decode_chunk
+from storefs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+Outcome = bytes | StorefsError
+"""A chunk's plain content, or what is wrong with it."""
+
+
+@dataclass(slots=True, eq=False)
+class Trip:
+    """A range of a shard that is on its way."""
+
+    shard: ShardId
+    span: Span
+    ahead: bool
+    landed: trio.Event = field(default_factory=trio.Event)
+
+
+class Trips:
+    """All trips under way: no byte of a shard is asked for twice at a time.
+
+    Attributes:
+        requests, bytes: how many were made, and what they asked for in all.
+        ahead_bytes: how much is on its way that nobody waits for.
+    """
+
+    def __init__(self, tree: Tree, store: ObjectStore, cache: ChunkCache, offload: Offload, limits: Limits) -> None:
+        self._tree = tree
+        self._store = store
+        self._cache = cache
+        self._offload = offload
+        self._limits = limits
+        self._slots = trio.Semaphore(limits.parallel)
+        self._under_way: dict[ShardId, list[Trip]] = {}
+        self.requests = 0
+        self.bytes = 0
+        self.ahead_bytes = 0
+
+    def covering(self, place: ChunkPlace) -> Trip | None:
+        """Return the trip that brings a chunk, or None."""
+        for trip in self._under_way.get(place.shard, ()):
+            if trip.span.start <= place.offset and place.offset + place.stored <= trip.span.end:
+                return trip
+        return None
+
+    def missing(self, shard: ShardId, span: Span) -> Span | None:
+        """Return what of ``span`` has to be asked for: less what is here or on its way, at both of its ends."""
+        start, end = span.start, span.end
+        known = [*self._cache.files.parts(shard, span), *(trip.span for trip in self._under_way.get(shard, ()))]
+        for one in sorted(known, key=lambda found: found.start):
+            if one.start <= start < one.end:
+                start = one.end
+        for one in sorted(known, key=lambda found: -found.end):
+            if one.start < end <= one.end:
+                end = one.start
+        return Span(start, end) if start < end else None
+
+    def begin(self, shard: ShardId, span: Span, *, ahead: bool = False) -> Trip:
+        """Note a trip, ``ahead`` if nobody waits for it; ``run`` has to follow."""
+        trip = Trip(shard, span, ahead)
+        self.ahead_bytes += span.length if ahead else 0
+        self._under_way.setdefault(shard, []).append(trip)
+        return trip
+
+    async def run(self, trip: Trip, places: Sequence[ChunkPlace]) -> list[Outcome]:
+        """Make the request, keep what it brings, and return the chunks at ``places``. Never raises StorefsError."""
+        try:
+            return await self._fetch(trip, places)
+        except StorefsError as error:
+            return [error] * len(places)
+        except Exception as error:  # a defect, but readers must not wait for ever for it
+            log.exception("fetching from shard %s failed", trip.shard.hex())
+            return [Corrupt(f"fetching from shard {trip.shard.hex()} failed: {error!r}")] * len(places)
+        finally:
+            self.ahead_bytes -= trip.span.length if trip.ahead else 0
+            self._under_way[trip.shard].remove(trip)
+            if not self._under_way[trip.shard]:
+                del self._under_way[trip.shard]
+            trip.landed.set()
+
+    async def _fetch(self, trip: Trip, places: Sequence[ChunkPlace]) -> list[Outcome]:
+        shard, span = trip.shard, trip.span
+        info = self._tree.chunks.shard(shard)
+        if info is None:
+            raise Corrupt(f"the tree does not know the shard {shard.hex()}")
+        try:
+            async with self._slots:
+                self.requests += 1
+                self.bytes += span.length
+                data = await self._store.get(keys.shard(shard, info.day), span.start, span.length)
+        except ObjectMissing as error:  # not ENOENT: the file is there
+            raise Corrupt(f"the store has lost a shard: {error}") from error
+        if len(data) != span.length:
+            raise Corrupt(f"shard {shard.hex()} ends early: {len(data)} of {span.length} bytes at {span.start}")
+        keep = self._cache.free_bytes >= self._limits.spare_bytes + span.length
+        alone = span.length <= self._limits.alone_bytes
+        path = self._cache.files.path(shard) if keep and not alone else None
+        outcomes, kept = await self._offload.run(_take_in, data, span, places, path)
+        if kept:
+            self._cache.files.note(shard, span.start, span.end)
+        elif keep and alone:
+            self._keep_alone(places, outcomes)
+        return outcomes
+
+    def _keep_alone(self, places: Sequence[ChunkPlace], outcomes: list[Outcome]) -> None:
+        good = [(place.chunk, one) for place, one in zip(places, outcomes, strict=True) if isinstance(one, bytes)]
+        try:
+            self._cache.put_contents(good)
+        except NoSpace as error:
+            log.warning("what was fetched is not kept: %s", error)
+
+
+def _take_in(data: bytes, span: Span, places: Sequence[ChunkPlace], path: Path | None) -> tuple[list[Outcome], bool]:
+    """Decode the chunks of a fetched range and write all of it to ``path``, unless one is damaged. In a thread.
+
+    One that is damaged does not take its neighbours with it. Return the chunks, and whether the range is in the file.
+    """
+    view = memoryview(data)
+    outcomes = [_decode(view[place.offset - span.start :][: place.stored], place) for place in places]
+    if path is None or any(isinstance(one, StorefsError) for one in outcomes):
+        return outcomes, False
+    try:
+        write_part(path, span.start, view)
+    except StorefsError as error:
+        log.warning("what was fetched is not kept: %s", error)
+        return outcomes, False
+    return outcomes, True
+
+
+def _decode(payload: memoryview, place: ChunkPlace) -> Outcome:
+    try:
+        return decode_chunk(payload, place)
+    except Corrupt as error:
+        return error
