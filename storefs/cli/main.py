@@ -10,6 +10,7 @@ from storefs.cli.inspect import doctor, info, status, sync
 from storefs.cli.launch import StartFailed
 from storefs.cli.mount import mount, umount
 from storefs.cli.output import say
+from storefs.cli.warm import warm
 from storefs.errors import StorefsError
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     """
 
 
-for _command in (mount, umount, status, sync, info, doctor):
+for _command in (mount, umount, status, sync, warm, info, doctor):
     main.add_command(_command)
 
 

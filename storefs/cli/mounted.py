@@ -48,6 +48,14 @@ class MountPoint:
         finally:
             os.close(descriptor)
 
+    def write_control(self, name: str, data: bytes) -> None:
+        """Write to a control file; return when its verb is done. Raises OSError."""
+        descriptor = os.open(self.path / _CONTROL / name, os.O_WRONLY)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+
     def _dead(self, error: OSError) -> str:
         if error.errno == errno.ENOTCONN:
             return f"the daemon of {self.path} is dead: 'storefs umount {self.path}', then mount again; nothing is lost"
@@ -96,6 +104,15 @@ def at(path: Path) -> MountPoint:
         if mount.path in wanted:
             return mount
     raise UsageError(f"no storefs is mounted at {absolute}")
+
+
+def holding(path: Path) -> MountPoint:
+    """Return the mount that ``path`` lies on. Raises UsageError when that is none of storefs."""
+    resolved = path.resolve()
+    mounts = [mount for mount in all_mounts() if resolved.is_relative_to(mount.path)]
+    if not mounts:
+        raise UsageError(f"{path} is not on a storefs mount")
+    return max(mounts, key=lambda mount: len(mount.path.parts))
 
 
 def only(path: Path | None) -> MountPoint:

@@ -32,6 +32,7 @@ from storefs.engine.shardlog import ShardLog
 from storefs.engine.snapshots import Snapshots
 from storefs.engine.trips import Trips
 from storefs.engine.wakeup import Wakeup
+from storefs.engine.warm import Warmer
 from storefs.errors import Corrupt, LostRace, ReadOnly, StorefsError
 from storefs.model import ROOT_INO
 from storefs.ports import Chance, Clock, KernelCache, ObjectStore, Offload
@@ -77,6 +78,7 @@ class Engine:
     trips: Trips
     neighbours: Neighbours
     read_ahead: ReadAhead
+    warmer: Warmer
     reader: Reader
     cutter: Cutter
     committer: Committer
@@ -225,7 +227,7 @@ async def _assemble(
     return Engine(
         world=world, info=info, limits=limits, home=home, tree=tree, staging=staging, cache=cache, drafts=drafts,
         numbers=numbers, references=references, trips=trips, neighbours=neighbours, read_ahead=read_ahead,
-        reader=reader, cutter=cutter, committer=committer, pressure=pressure,
+        warmer=Warmer(tree, trips, cache, limits), reader=reader, cutter=cutter, committer=committer, pressure=pressure,
         follower=follower, snapshots=snapshots, writer=writer, recovered=recovered, ro=ro,
     )  # fmt: skip
 

@@ -24,6 +24,15 @@ class Chunks:
         rows = self._database.rows(f'SELECT {_COLUMNS} FROM chunk WHERE shard = ? ORDER BY "offset"', (shard,))
         return [_place(row) for row in rows]
 
+    def inside(self, shard: ShardId, start: int, end: int) -> list[ChunkPlace]:
+        """Return the chunks of a shard that lie in ``start`` to ``end`` as a whole, in the order of their payloads."""
+        rows = self._database.rows(
+            f"""SELECT {_COLUMNS} FROM chunk WHERE shard = ? AND "offset" >= ? AND "offset" + stored <= ?
+            ORDER BY "offset" """,
+            (shard, start, end),
+        )
+        return [_place(row) for row in rows]
+
     def insert(self, place: ChunkPlace) -> None:
         """Add a chunk that is not indexed yet."""
         self._database.run(

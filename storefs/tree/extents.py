@@ -79,6 +79,15 @@ class Extents:
             WholeFile(row[0], row[1], ChunkPlace(row[2], row[3], row[4], row[5], Codec(row[6]), row[7])) for row in rows
         ]
 
+    def places(self, ino: int) -> list[ChunkPlace]:
+        """Return where the chunks of a file lie."""
+        rows = self._database.rows(
+            """SELECT DISTINCT c.id, c.shard, c."offset", c.stored, c.codec, c.size
+            FROM extent AS e JOIN chunk AS c ON c.id = e.chunk WHERE e.ino = ?""",
+            (ino,),
+        )
+        return [ChunkPlace(row[0], row[1], row[2], row[3], Codec(row[4]), row[5]) for row in rows]
+
     def count(self, ino: int, limit: int) -> int:
         """Return how many extents a file has, counting no further than ``limit``."""
         return self._database.value("SELECT count(*) FROM (SELECT 1 FROM extent WHERE ino = ? LIMIT ?)", (ino, limit))

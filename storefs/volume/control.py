@@ -73,6 +73,10 @@ class Control:
                 "pushed_bytes": engine.neighbours.pushed_bytes,
                 "whole_files": engine.read_ahead.whole_files,
             },
+            "warming": [
+                {"path": one.path, "files": one.files, "bytes": one.bytes, "total": one.total}
+                for one in engine.warmer.running
+            ],
             "requests": self._metrics.snapshot(),
             "errors": self.errors,
         }
@@ -120,3 +124,11 @@ class Control:
             await self._engine.committer.sync()
         with contextlib.suppress(StoreError):  # what is written is safe; status tells of trouble with following
             await self._engine.follower.poll()
+
+    async def warm(self, ino: int) -> None:
+        """Return when all that a file or directory holds is on this disk. Raises NoSpace if the cache is too small."""
+        await self._engine.warmer.warm(ino, os.fsdecode(self._names.path_of(ino)))
+
+    async def warm_path(self, path: bytes) -> None:
+        """Do the same for a path, as seen from the root of the tree."""
+        await self.warm(self._names.resolve(path).ino)

@@ -9,7 +9,7 @@ from functools import partial
 from storefs.core.references import References
 from storefs.engine.engine import Engine
 from storefs.errors import PosixError
-from storefs.model import NAME_BYTES_MAX, Dentry, Inode
+from storefs.model import NAME_BYTES_MAX, ROOT_INO, Dentry, Inode
 from storefs.tree import orphans
 from storefs.volume.attributes import Attributes
 from storefs.volume.caller import Caller
@@ -187,9 +187,25 @@ class Names:
         while (found := self._tree.dentries.name_of(at)) is not None:
             at, name = found
             parts.append(name)
-        if not parts and ino != 1:
+        if not parts and ino != ROOT_INO:
             raise PosixError(errno.ENOENT, f"inode {ino} has no name")
         return b"/" + b"/".join(reversed(parts))
+
+    def resolve(self, path: bytes) -> Inode:
+        """Return where a path below the tree's root leads; symbolic links in it are not followed.
+
+        Raises PosixError (ENOENT, ENOTDIR, EINVAL for "..").
+        """
+        inode = self._attributes.get(ROOT_INO)
+        for name in path.split(b"/"):
+            if name in (b"", b"."):
+                continue
+            if name == b"..":
+                raise PosixError(errno.EINVAL, os.fsdecode(path))
+            if not inode.is_directory:
+                raise PosixError(errno.ENOTDIR, os.fsdecode(path))
+            inode = self._existing(inode.ino, name)
+        return inode
 
     # --- the steps ----------------------------------------------------------------------------------------------------
 

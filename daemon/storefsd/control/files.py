@@ -26,7 +26,7 @@ class _File:
     name: bytes
     mode: int
     text: Callable[[], bytes] | None = None
-    verb: Callable[[], Awaitable[None]] | None = None
+    verb: Callable[[bytes], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class ControlFiles:
     def __init__(self, control: Control, clock: Clock, uid: int, gid: int) -> None:
         files = (
             _File(b"status", stat.S_IFREG | 0o444, text=control.status_text),
-            _File(b"sync", stat.S_IFREG | 0o200, verb=control.sync),
+            _File(b"sync", stat.S_IFREG | 0o200, verb=lambda _: control.sync()),
+            _File(b"warm", stat.S_IFREG | 0o200, verb=lambda data: control.warm_path(data.rstrip(b"\n"))),
         )
         self._files = {_FIRST_FILE_INO + number: file for number, file in enumerate(files)}
         self._inos = {file.name: ino for ino, file in self._files.items()}
@@ -97,14 +98,14 @@ class ControlFiles:
         shown = self._shown[ino] = _Shown(text, self._clock.now_ns())
         return shown
 
-    async def write(self, ino: int) -> None:
+    async def write(self, ino: int, data: bytes) -> None:
         """Do what a write to a control file asks for; return when it is done. Its error stays readable as an xattr."""
         file = self._file(ino)
         if file.verb is None:
             raise PosixError(errno.EACCES, f"{file.name.decode()} is for reading")
         self._errors.pop(ino, None)
         try:
-            await file.verb()
+            await file.verb(data)
         except StorefsError as error:
             self._errors[ino] = str(error)
             raise

@@ -240,7 +240,7 @@ class Operations(pyfuse3.Operations):
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Write to a file; writing to a control file does what it is for."""
         if _is_control(fh):
-            await self._control.write(fh)
+            await self._control.write(fh, buf)
             return len(buf)
         return await self._volume.files.write(fh, off, buf)
 
@@ -287,7 +287,7 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def ioctl(self, inode: int, command: int, uid: int, data: bytes, room: int) -> bytes:
         """Run a control verb."""
-        return (await ioctl.run(self._control, command, uid))[:room]
+        return (await ioctl.run(self._volume.control, command, inode, uid, self._control.uid))[:room]
 
     # --- attributes ---------------------------------------------------------------------------------------------------
 
