@@ -22,6 +22,7 @@ from storefsd.ending import Ending
 from storefsd.fuse.bridge import Bridge
 from storefsd.fuse.kernel import KernelPushes
 from storefsd.fuse.session import Session
+from storefsd.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +53,14 @@ async def serve(mount: Mount) -> None:
         home = await wiring.lock_cache(info, mount.settings, str(path), _CACHE_WAIT_S, mount.say)
         try:
             references, bridge = References(), Bridge(wanted=mount.settings.flag("bridge"))
-            kernel = KernelPushes(references, bridge)
+            kernel, heartbeat = KernelPushes(references, bridge), Heartbeat()
             world = wiring.world(store, kernel)
             limits = wiring.limits(mount.settings, home.path)
             ro = mount.settings.flag("ro")
             async with running(world, info, home, limits, references, ro=ro) as engine:
                 volume = Volume(engine, references, metrics, str(path))
-                session = Session(mount.source, path, mount.settings, volume, _owned(volume), kernel, bridge)
-                await _serve_session(mount, engine, session, home, path)
+                session = Session(mount.source, path, mount.settings, volume, _owned(volume), kernel, bridge, heartbeat)
+                await _serve_session(mount, engine, session, home, path, heartbeat)
         finally:
             home.release()
     finally:
@@ -71,13 +72,16 @@ def _owned(volume: Volume) -> ControlFiles:
     return ControlFiles(volume.control, volume.engine.world.clock, os.geteuid(), os.getegid())
 
 
-async def _serve_session(mount: Mount, engine: Engine, session: Session, home: CacheHome, path: Path) -> None:
+async def _serve_session(
+    mount: Mount, engine: Engine, session: Session, home: CacheHome, path: Path, heartbeat: Heartbeat
+) -> None:
     """Serve requests until somebody unmounts, or a signal asks to end; then see that everything is committed."""
     ending = Ending(engine, session)
     # One receiver from before the mount to the very end: a signal in a gap would kill the process as it stands.
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ending.watch, signals)
+            nursery.start_soon(heartbeat.run)
             session.mount()
             try:
                 mountpoint.raise_read_ahead(path)

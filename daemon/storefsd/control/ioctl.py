@@ -1,4 +1,4 @@
-"""ioctl: the control verbs, on any file of the mount; also on read-only mounts, whose control files nobody can write."""
+"""ioctl: the control verbs on any file of the mount, on read-only mounts too: their control files take no writes."""
 
 import errno
 from collections.abc import Awaitable, Callable

@@ -14,6 +14,7 @@ from storefsd.fuse.kernel import KernelPushes
 from storefsd.fuse.loop import RequestLoop
 from storefsd.fuse.operations import Operations
 from storefsd.fuse.reply import Replies
+from storefsd.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Session:
         control: ControlFiles,
         kernel: KernelPushes,
         bridge: Bridge,
+        heartbeat: Heartbeat,
     ) -> None:
         self._mountpoint = mountpoint
         self._kernel = kernel
@@ -37,7 +39,8 @@ class Session:
         replies = Replies(settings.whole("uid"), settings.whole("gid"))
         self._bridge = bridge
         self._operations = Operations(volume, replies, control, self._bridge)
-        volume.control.kernel = self._bridge.state
+        self._heartbeat = heartbeat
+        volume.control.kernel = self._state
         options = {*pyfuse3.default_options, f"fsname={_escaped(source)}", "subtype=storefs"}
         if settings.flag("ro"):
             options.add("ro")
@@ -65,6 +68,14 @@ class Session:
         """Serve requests until the mount is gone or ``stop`` is called."""
         assert self._loop is not None
         await self._bridge.run(self._loop.run)
+
+    def _state(self) -> dict[str, object]:
+        """Return what the status of the mount says of its kernel side."""
+        return {
+            **self._bridge.state(),
+            "requests": self._loop.requests if self._loop is not None else 0,
+            "stall_ms_max": round(1000 * self._heartbeat.take(), 1),
+        }
 
     def stop(self) -> None:
         """Let ``run`` return."""
