@@ -90,7 +90,7 @@ class Neighbours:
                 self._bring(place, span)
             data = await self._fetcher.get(chunk)
         if onward:
-            self._bring_ahead(place, Span(span.end, min(span.end + window, self._end(place))))
+            self._bring_ahead(place, span, window)
         self._references.mark_stored(ino)
         if self._tasks < _TASKS_MAX:
             self._push_beside(ino, place, span)
@@ -109,14 +109,16 @@ class Neighbours:
         if missing is not None and missing.start <= place.offset and place.offset + place.stored <= missing.end:
             self._fetcher.bring_span(place.shard, missing, [place])
 
-    def _bring_ahead(self, place: ChunkPlace, span: Span) -> None:
-        """Fetch the window behind that of somebody who reads in order. It is not pushed: the first read in it shows
-        that he has come so far, pushes the rest, and brings the next.
+    def _bring_ahead(self, place: ChunkPlace, span: Span, window: int) -> None:
+        """Fetch what lies behind the window of somebody who reads in order, half a window of it at least.
+
+        It is not pushed: the first read in it shows that he has come so far, pushes the rest, and brings the next.
         """
-        missing = self._trips.missing(place.shard, span)
-        if missing is None or self._trips.ahead_bytes + span.length > self._limits.ahead_bytes:
+        end = self._end(place)
+        missing = self._trips.missing(place.shard, Span(span.end, min(span.end + window, end)))
+        if missing is None or (missing.length < window // 2 and missing.end < end):
             return
-        if self._keeps(missing):
+        if self._keeps(missing) and self._trips.ahead_bytes + missing.length <= self._limits.ahead_bytes:
             self._fetcher.bring_span(place.shard, missing, [], ahead=True)
 
     def _keeps(self, span: Span) -> bool:

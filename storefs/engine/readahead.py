@@ -28,7 +28,6 @@ _NEAR_BYTES = 4 << 20
 _JUMPS_MIN = 2
 """After so many jumps a file of tensors is brought in whole."""
 
-_WHOLE_STEP_BYTES = 8 << 20
 _ROOM_S = 0.02
 _IDLE_S = 10.0
 """A file that nobody has read for so long is not brought in further."""
@@ -121,16 +120,16 @@ class ReadAhead:
         at = 0
         while at < size and trio.current_time() - stream.read_s < _IDLE_S:
             step = [extent for extent in self._extents(ino, at) if not self._is_here(extent)]
-            if step and self._trips.ahead_bytes + _WHOLE_STEP_BYTES > self._limits.ahead_bytes:
+            if step and self._trips.ahead_bytes + self._limits.fetch_bytes > self._limits.ahead_bytes:
                 await trio.sleep(_ROOM_S)  # readers' own windows go first
                 continue
             self._fetcher.bring([extent.chunk for extent in step], ahead=True)
-            at += _WHOLE_STEP_BYTES
+            at += self._limits.fetch_bytes
             await trio.lowlevel.checkpoint()
         stream.whole = self._streams.get(ino) is stream and at >= size
 
     def _extents(self, ino: int, at: int) -> list[Extent]:
-        return self._tree.extents.overlapping(ino, at, at + _WHOLE_STEP_BYTES)
+        return self._tree.extents.overlapping(ino, at, at + self._limits.fetch_bytes)
 
     def _is_here(self, extent: Extent) -> bool:
         place = self._tree.chunks.place(extent.chunk)

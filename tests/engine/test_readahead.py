@@ -1,0 +1,113 @@
+"""Read-ahead: readers in order find their bytes here; tensor files that are read here and there come in whole."""
+
+import random
+import struct
+
+import pytest
+import trio
+
+from storefs.core import keys
+from storefs.testing.world import noise, put_file, read, with_limits
+
+SIZE = 1 << 20
+STEP = 8 << 10
+LIMITS = with_limits(whole_bytes=128 << 10, read_ahead_bytes=128 << 10, ahead_bytes=256 << 10, decoded_bytes=1 << 20)
+
+
+def safetensors(seed):
+    header = b'{"__metadata__": {}}'
+    return struct.pack("<Q", len(header)) + header + noise(seed, SIZE - 8 - len(header))
+
+
+@pytest.fixture
+def make(world, tmp_path, autojump_clock):
+    """Put a file into the store; return its inode number."""
+
+    async def put(data):
+        async with world.engine_at(tmp_path / "one") as volume:
+            ino = await put_file(volume, "file", data)
+            await volume.engine.finish(60)
+        world.store.requests.clear()
+        return ino
+
+    return put
+
+
+def fetched(world):
+    return [one for one in world.store.requests if one.operation == "get" and one.key.startswith(keys.SHARDS)]
+
+
+async def test_who_reads_in_order_does_not_wait(make, world, tmp_path, autojump_clock, seed):
+    data = noise(seed, SIZE)
+    ino = await make(data)
+
+    async def slow(request):
+        if request.key.startswith(keys.SHARDS):
+            await trio.sleep(0.1)
+
+    async with world.engine_at(tmp_path / "two", LIMITS) as volume:
+        world.store.before = slow
+        waited = 0
+        for at in range(0, SIZE, STEP):
+            began_s = trio.current_time()
+            assert await read(volume, ino, at, STEP) == data[at : at + STEP]
+            waited += trio.current_time() > began_s + 0.05
+            await trio.sleep(0.02)  # what is fetched ahead comes in while the reader thinks
+        assert waited <= 10
+
+
+async def test_random_reads_of_other_files_bring_nothing_more(make, world, tmp_path, autojump_clock, seed):
+    data = noise(seed, SIZE)
+    ino = await make(data)
+    async with world.engine_at(tmp_path / "two", LIMITS) as volume:
+        dice = random.Random(seed)
+        for at in dice.sample(range(0, SIZE - 4096, 4096), 12):
+            assert await read(volume, ino, at, 4096) == data[at : at + 4096]
+            await trio.sleep(1)
+        assert volume.engine.read_ahead.whole_files == 0
+        assert sum(one.length for one in fetched(world)) < SIZE
+
+
+async def test_jumping_reads_of_a_tensor_file_bring_it_in_whole(make, world, tmp_path, autojump_clock, seed):
+    data = safetensors(seed)
+    ino = await make(data)
+    async with world.engine_at(tmp_path / "two", LIMITS) as volume:
+        far = 5 << 20  # farther apart than what still counts as one reader
+        volume.engine.read_ahead.note(ino, 0, STEP, SIZE)
+        volume.engine.read_ahead.note(ino, far, far + STEP, SIZE)
+        volume.engine.read_ahead.note(ino, 0, STEP, SIZE)
+        await trio.sleep(5)
+        assert volume.engine.read_ahead.whole_files == 1
+        starts = [one.start for one in fetched(world) if one.length > 1000]
+        assert len(starts) > 1
+        world.faults.away = True
+        assert await read(volume, ino) == data
+
+
+async def test_a_file_too_large_for_the_cache_is_not_brought_in_whole(make, world, tmp_path, autojump_clock, seed):
+    ino = await make(safetensors(seed))
+    limits = with_limits(whole_bytes=128 << 10, cache_bytes=SIZE, ahead_bytes=256 << 10)
+    async with world.engine_at(tmp_path / "two", limits) as volume:
+        far = 5 << 20
+        for at in (0, far, 0):
+            volume.engine.read_ahead.note(ino, at, at + STEP, SIZE)
+        await trio.sleep(5)
+        assert volume.engine.read_ahead.whole_files == 0
+
+
+async def test_what_is_ahead_has_a_bound(make, world, tmp_path, autojump_clock, seed):
+    data = noise(seed, SIZE)
+    ino = await make(data)
+    most = 0
+
+    async def hold(request):
+        nonlocal most
+        if request.key.startswith(keys.SHARDS):
+            most = max(most, volume.engine.trips.ahead_bytes)
+            await trio.sleep(1)
+
+    async with world.engine_at(tmp_path / "two", LIMITS) as volume:
+        world.store.before = hold
+        for at in range(0, SIZE, STEP):
+            assert await read(volume, ino, at, STEP) == data[at : at + STEP]
+        assert 0 < most <= LIMITS.ahead_bytes + LIMITS.fetch_bytes
