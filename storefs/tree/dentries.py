@@ -39,10 +39,11 @@ class Dentries:
         """Add a name. It must not exist yet."""
         self._database.run("INSERT INTO dentry VALUES (?, ?, ?, ?, ?)", (parent, name, ino, cookie, _kind(mode)))
 
-    def remove(self, parent: int, name: bytes) -> None:
-        """Remove a name that exists."""
-        changed = self._database.changed("DELETE FROM dentry WHERE parent = ? AND name = ?", (parent, name))
-        assert changed == 1, (parent, name)
+    def remove(self, parent: int, name: bytes) -> int:
+        """Remove a name that exists; return its cookie."""
+        rows = self._database.rows("DELETE FROM dentry WHERE parent = ? AND name = ? RETURNING cookie", (parent, name))
+        assert len(rows) == 1, (parent, name)
+        return int(rows[0][0])
 
     def is_empty(self, parent: int) -> bool:
         """Whether a directory has no entries."""

@@ -62,7 +62,9 @@ class Attributes:
         """Return what the tree says of a file with what its draft adds."""
         draft = self._engine.drafts.get(inode.ino)
         if draft is None:
-            return inode
+            # A directory that was removed has no names left: not even its own ".".
+            removed = inode.is_directory and self._tree.local.is_orphan(inode.ino)
+            return replace(inode, nlink=0) if removed else inode
         if draft.mtime_ns is None:
             return replace(inode, size=max(inode.size, draft.end))
         ctime_ns = max(inode.ctime_ns, draft.mtime_ns)

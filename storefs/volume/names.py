@@ -140,8 +140,8 @@ class Names:
         now_ns = self._now_ns()
         cookie = self._engine.numbers.take()
         with self._tree.pending.recorded(self._orphaning(victim)):
-            if victim is not None:
-                self._drop_name(new_parent, new_name, victim, now_ns)
+            if victim is not None:  # its place in a listing is kept: a name that stays is listed once
+                cookie = self._drop_name(new_parent, new_name, victim, now_ns)
             self._tree.dentries.remove(parent, name)
             self._tree.dentries.insert(new_parent, new_name, inode.ino, cookie, inode.mode)
             self._tree.inodes.update(inode.ino, **self._attributes.changed_times(inode, now_ns))
@@ -162,9 +162,8 @@ class Names:
         now_ns = self._now_ns()
         with self._tree.pending.recorded():
             # Through a removal: at no moment may a directory have two names.
-            first, second = self._engine.numbers.take(), self._engine.numbers.take()
-            self._tree.dentries.remove(parent, name)
-            self._tree.dentries.remove(new_parent, new_name)
+            first = self._tree.dentries.remove(parent, name)
+            second = self._tree.dentries.remove(new_parent, new_name)
             self._tree.dentries.insert(parent, name, other.ino, first, other.mode)
             self._tree.dentries.insert(new_parent, new_name, one.ino, second, one.mode)
             for inode in (one, other):
@@ -258,13 +257,14 @@ class Names:
             self._touch(parent, now_ns)
         self._drop_draft(inode)
 
-    def _drop_name(self, parent: int, name: bytes, inode: Inode, now_ns: int) -> None:
-        """Remove a name, and with the last one the inode."""
-        self._tree.dentries.remove(parent, name)
+    def _drop_name(self, parent: int, name: bytes, inode: Inode, now_ns: int) -> int:
+        """Remove a name, and with the last one the inode; return its cookie."""
+        cookie = self._tree.dentries.remove(parent, name)
         if _dies(inode):
             self._tree.inodes.remove(inode.ino)
         else:
             self._tree.inodes.update(inode.ino, **self._attributes.changed_times(inode, now_ns))
+        return cookie
 
     def _orphaning(self, inode: Inode | None) -> Callable[[], None] | None:
         """Return what keeps a file that is about to lose its last name for those who still use it."""

@@ -224,7 +224,7 @@ class Operations(pyfuse3.Operations):
         if _is_control(inode):
             return pyfuse3.FileInfo(fh=inode, direct_io=True, keep_cache=False)
         if flags & os.O_TRUNC:
-            await self._volume.attributes.set(inode, Changes(size=0))
+            await self._volume.attributes.set(inode, Changes(size=0, mode=self._unprivileged(inode, ctx.uid)))
         return pyfuse3.FileInfo(fh=inode, keep_cache=True)
 
     @guarded
@@ -351,7 +351,8 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> list[bytes]:
         """Return the names of extended attributes; those of storefs itself are not listed."""
-        return [] if _is_control(inode) else self._volume.attributes.list_xattrs(inode)
+        names = [] if _is_control(inode) else self._volume.attributes.list_xattrs(inode)
+        return names if ctx.uid == 0 else [name for name in names if not name.startswith(b"trusted.")]
 
     @guarded
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
@@ -383,6 +384,15 @@ class Operations(pyfuse3.Operations):
         entry = virtual(ino, self._control.mode(ino), size, time_ns)
         entry.st_uid, entry.st_gid = self._control.uid, self._control.gid
         return entry
+
+    def _unprivileged(self, ino: int, uid: int) -> int | None:
+        """Return the mode without the bits that a change by ``uid`` takes away; None when it takes none.
+
+        The kernel does this by itself, but for an open that truncates and is left to us as a whole.
+        """
+        mode = self._volume.attributes.get(ino).mode
+        lost = stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0)
+        return mode & ~lost if uid != 0 and mode & lost else None
 
     def _refuse_control(self, parent: int, name: bytes, ino: int = pyfuse3.ROOT_INODE) -> None:
         """Refuse to make, move or remove anything of the control directory."""
