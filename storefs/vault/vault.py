@@ -53,23 +53,27 @@ class Vault:
 
     def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Set values, all or none of them. Raises NoSpace when the disk is full."""
+        grown = 0
         with self._transaction():
             for key, value in items:
                 self._clock += 1
+                grown += len(value) - self._size(key)
                 self._connection.execute(
                     "INSERT INTO vault VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
                     " value = excluded.value, size = excluded.size, used = excluded.used",
                     (key, value, len(value), self._clock),
                 )
-        self.bytes = self._number("SELECT sum(size) FROM vault")
+        self.bytes += grown
 
     def delete_many(self, keys: Iterable[bytes]) -> None:
         """Remove values; keys without one are no error."""
+        gone = 0
         with self._transaction():
             for key in keys:
+                gone += self._size(key)
                 self._connection.execute("DELETE FROM vault WHERE key = ?", (key,))
                 self._touched.pop(key, None)
-        self.bytes = self._number("SELECT coalesce(sum(size), 0) FROM vault")
+        self.bytes -= gone
 
     def prefixed(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the keys that start with ``prefix``, and their values, in key order."""
@@ -99,6 +103,11 @@ class Vault:
         """Write what is noted and close the file."""
         self.flush()
         self._connection.close()
+
+    def _size(self, key: bytes) -> int:
+        """Return the length of a value, 0 for none."""
+        row = self._connection.execute("SELECT size FROM vault WHERE key = ?", (key,)).fetchone()
+        return int(row[0]) if row is not None else 0
 
     def _number(self, sql: str) -> int:
         row = self._connection.execute(sql).fetchone()
