@@ -186,5 +186,6 @@ def _columns(inode: Inode, changes: Changes, now_ns: int) -> dict[str, int]:
 def _check_namespace(name: bytes) -> None:
     if name.startswith(b"system.posix_acl_"):
         raise PosixError(errno.EOPNOTSUPP, "POSIX ACLs")
-    if not name.startswith((b"user.", b"trusted.", b"security.", b"system.")) or name.endswith(b"."):
+    namespace, _, rest = name.partition(b".")
+    if namespace not in (b"user", b"trusted", b"security", b"system") or not rest:
         raise PosixError(errno.EOPNOTSUPP, os.fsdecode(name))

@@ -19,6 +19,11 @@ INFO_XATTR = b"user.storefs.info"
 ERROR_XATTR = b"user.storefs.error"
 
 
+def is_control(ino: int) -> bool:
+    """Whether an inode is one of the control directory's."""
+    return DIRECTORY_INO <= ino < RESERVED_INO_END
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     """A control file: its text when it is read, what a write to it does."""

@@ -4,12 +4,13 @@ import contextlib
 import errno
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 import pyfuse3
 import trio
 
 from storefsd.control.ioctl import IOCTL_TYPE
+from storefsd.fuse.added import AddedOperations
 
 try:
     import storefsd.fuse._bridge as _native
@@ -19,26 +20,6 @@ else:
     MISSING = ""
 
 log = logging.getLogger(__name__)
-
-
-class Added(Protocol):
-    """Whoever answers the operations that the bridge adds. They fail with FUSEError only."""
-
-    async def seek(self, inode: int, offset: int, whence: int, /) -> int:
-        """Return the next offset with data, or the next hole."""
-        ...
-
-    async def allocate(self, inode: int, mode: int, offset: int, length: int, /) -> None:
-        """Allocate, punch a hole, or zero a range."""
-        ...
-
-    async def copy_range(self, source: int, source_offset: int, target: int, target_offset: int, length: int, /) -> int:
-        """Copy bytes from file to file; return how many."""
-        ...
-
-    async def ioctl(self, inode: int, command: int, uid: int, data: bytes, room: int, /) -> bytes:
-        """Run a control verb; return up to ``room`` bytes of output."""
-        ...
 
 
 class Bridge:
@@ -51,7 +32,7 @@ class Bridge:
     def __init__(self, *, wanted: bool) -> None:
         self.active = wanted and _native is not None
         self.why_not = "" if self.active else MISSING or "switched off by the option bridge"
-        self._operations: Added | None = None
+        self._operations: AddedOperations | None = None
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -63,7 +44,7 @@ class Bridge:
         """Return what the status of the mount says of it."""
         return {"bridge": self.active, "resident": self.resident, "why_not": self.why_not or None}
 
-    def enable(self, operations: Added) -> None:
+    def enable(self, operations: AddedOperations) -> None:
         """Let the next session go through the bridge, if it is active."""
         self._operations = operations
         if self.active and _native is not None:

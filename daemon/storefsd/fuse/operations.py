@@ -18,8 +18,7 @@ from storefs.volume.attributes import Changes
 from storefs.volume.caller import Caller
 from storefs.volume.volume import Volume
 from storefsd.control import files as control
-from storefsd.control import ioctl
-from storefsd.control.files import ControlFiles
+from storefsd.control.files import ControlFiles, is_control
 from storefsd.fuse.bridge import Bridge
 from storefsd.fuse.guard import guarded
 from storefsd.fuse.reply import Replies, negative, virtual
@@ -33,10 +32,6 @@ _DOT, _DOT_DOT = 1, 2
 """Cookies of "." and ".."; those of real entries are far above."""
 
 _RENAME_FLAGS = pyfuse3.RENAME_NOREPLACE | pyfuse3.RENAME_EXCHANGE
-
-
-def _is_control(ino: int) -> bool:
-    return pyfuse3.ROOT_INODE < ino < control.RESERVED_INO_END
 
 
 def _caller(ctx: pyfuse3.RequestContext) -> Caller:
@@ -68,7 +63,7 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext | None = None
     ) -> pyfuse3.EntryAttributes:
         """Return where a name leads; a missing one is an answer too, for the kernel to keep."""
-        if _is_control(parent_inode):
+        if is_control(parent_inode):
             ino = self._control.lookup(name) if parent_inode == control.DIRECTORY_INO else None
             return negative() if ino is None else self._virtual(ino)
         if parent_inode == pyfuse3.ROOT_INODE and name == control.DIRECTORY_NAME:
@@ -80,7 +75,7 @@ class Operations(pyfuse3.Operations):
         """Take references away."""
         for ino, count in inode_list:
             try:
-                if not _is_control(ino):
+                if not is_control(ino):
                     self._volume.names.forget(ino, count)
             except Exception as error:
                 log.exception("forget of inode %d failed", ino)
@@ -169,7 +164,7 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """List a directory from a cookie on."""
-        if _is_control(fh):
+        if is_control(fh):
             self._list_control(start_id, token)
             return
         names = self._volume.names
@@ -221,7 +216,7 @@ class Operations(pyfuse3.Operations):
         """Open a file: the handle is the inode. Without the bridge the kernel leaves O_TRUNC to us."""
         if self._bridge.resident:
             raise pyfuse3.FUSEError(errno.ENOSYS)  # never asked again
-        if _is_control(inode):
+        if is_control(inode):
             return pyfuse3.FileInfo(fh=inode, direct_io=True, keep_cache=False)
         if flags & os.O_TRUNC:
             await self._volume.attributes.set(inode, Changes(size=0, mode=self._unprivileged(inode, ctx.uid)))
@@ -232,14 +227,14 @@ class Operations(pyfuse3.Operations):
         self, fh: int, off: int, size: int
     ) -> bytes | memoryview | bytearray:
         """Read from a file; pyfuse3 takes any contiguous buffer."""
-        if _is_control(fh):
+        if is_control(fh):
             return self._control.read(fh)[off : off + size]
         return await self._volume.files.read(fh, off, size)
 
     @guarded
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Write to a file; writing to a control file does what it is for."""
-        if _is_control(fh):
+        if is_control(fh):
             await self._control.write(fh, buf)
             return len(buf)
         return await self._volume.files.write(fh, off, buf)
@@ -261,34 +256,6 @@ class Operations(pyfuse3.Operations):
         """Return when everything acknowledged is in the store."""
         await self._volume.files.fsync()
 
-    # --- what the bridge adds -----------------------------------------------------------------------------------------
-
-    @guarded
-    async def seek(self, inode: int, offset: int, whence: int) -> int:
-        """Return the next data or hole."""
-        if _is_control(inode):
-            raise PosixError(errno.EINVAL)
-        return self._volume.files.seek(inode, offset, whence)
-
-    @guarded
-    async def allocate(self, inode: int, mode: int, offset: int, length: int) -> None:
-        """Allocate, punch a hole, or zero a range."""
-        if _is_control(inode):
-            raise PosixError(errno.EPERM)
-        await self._volume.files.allocate(inode, mode, offset, length)
-
-    @guarded
-    async def copy_range(self, source: int, source_offset: int, target: int, target_offset: int, length: int) -> int:
-        """Copy bytes from file to file; return how many."""
-        if _is_control(source) or _is_control(target):
-            raise PosixError(errno.EXDEV)  # then the program copies by reading and writing
-        return await self._volume.files.copy_range(source, source_offset, target, target_offset, length)
-
-    @guarded
-    async def ioctl(self, inode: int, command: int, uid: int, data: bytes, room: int) -> bytes:
-        """Run a control verb."""
-        return (await ioctl.run(self._volume.control, command, inode, uid, self._control.uid))[:room]
-
     # --- attributes ---------------------------------------------------------------------------------------------------
 
     @guarded
@@ -306,7 +273,7 @@ class Operations(pyfuse3.Operations):
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
         """Change a file's attributes."""
-        if _is_control(inode):
+        if is_control(inode):
             if fields.update_size:  # what a shell's > sends before it writes
                 return self._virtual(inode)
             raise PosixError(errno.EPERM)
@@ -342,7 +309,7 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         """Return an extended attribute, or what storefs knows of the file."""
-        if _is_control(inode):
+        if is_control(inode):
             return self._control.xattr(inode, name)
         if name == control.INFO_XATTR:
             return self._volume.control.info_text(inode)
@@ -351,7 +318,7 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> list[bytes]:
         """Return the names of extended attributes; those of storefs itself are not listed."""
-        names = [] if _is_control(inode) else self._volume.attributes.list_xattrs(inode)
+        names = [] if is_control(inode) else self._volume.attributes.list_xattrs(inode)
         return names if ctx.uid == 0 else [name for name in names if not name.startswith(b"trusted.")]
 
     @guarded
@@ -374,7 +341,7 @@ class Operations(pyfuse3.Operations):
         return self._replies.entry(inode, self._volume.attributes.blocks(inode))
 
     def _attributes(self, ino: int) -> pyfuse3.EntryAttributes:
-        if _is_control(ino):
+        if is_control(ino):
             return self._virtual(ino)
         inode = self._volume.attributes.get(ino)
         return self._replies.entry(inode, self._volume.attributes.blocks(inode))
@@ -398,9 +365,9 @@ class Operations(pyfuse3.Operations):
         """Refuse to make, move or remove anything of the control directory."""
         if parent == pyfuse3.ROOT_INODE and name == control.DIRECTORY_NAME:
             raise PosixError(errno.EEXIST, "the control directory")
-        if _is_control(parent) or _is_control(ino):
+        if is_control(parent) or is_control(ino):
             raise PosixError(errno.EPERM, "the control directory")
 
     def _refuse_own_xattr(self, ino: int, name: bytes) -> None:
-        if _is_control(ino) or name in (control.INFO_XATTR, control.ERROR_XATTR):
+        if is_control(ino) or name in (control.INFO_XATTR, control.ERROR_XATTR):
             raise PosixError(errno.EPERM, os.fsdecode(name))

@@ -9,6 +9,7 @@ from storefs.errors import MissingPart, MountpointError
 from storefs.settings import Settings
 from storefs.volume.volume import Volume
 from storefsd.control.files import ControlFiles
+from storefsd.fuse.added import AddedOperations
 from storefsd.fuse.bridge import Bridge
 from storefsd.fuse.kernel import KernelPushes
 from storefsd.fuse.loop import RequestLoop
@@ -39,6 +40,7 @@ class Session:
         replies = Replies(settings.whole("uid"), settings.whole("gid"))
         self._bridge = bridge
         self._operations = Operations(volume, replies, control, self._bridge)
+        self._added = AddedOperations(volume, control)
         self._heartbeat = heartbeat
         volume.control.kernel = self._state
         options = {*pyfuse3.default_options, f"fsname={_escaped(source)}", "subtype=storefs"}
@@ -50,7 +52,7 @@ class Session:
 
     def mount(self) -> None:
         """Mount. Raises MountpointError, MissingPart."""
-        self._bridge.enable(self._operations)
+        self._bridge.enable(self._added)
         try:
             pyfuse3.init(self._operations, str(self._mountpoint), self._options)
         except FileNotFoundError as error:

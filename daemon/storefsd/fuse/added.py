@@ -1,0 +1,48 @@
+"""The operations that the bridge adds to those of pyfuse3."""
+
+import errno
+
+from storefs.errors import PosixError
+from storefs.volume.volume import Volume
+from storefsd.control import ioctl
+from storefsd.control.files import ControlFiles, is_control
+from storefsd.fuse.guard import guarded
+
+
+class AddedOperations:
+    """lseek, fallocate, copy_file_range and ioctl, answered by a volume."""
+
+    def __init__(self, volume: Volume, control_files: ControlFiles) -> None:
+        self._volume = volume
+        self._control = control_files
+
+    def count_error(self, call: str, error: Exception) -> None:
+        """Count a failure for the status."""
+        del call, error
+        self._volume.control.errors += 1
+
+    @guarded
+    async def seek(self, inode: int, offset: int, whence: int) -> int:
+        """Return the next data or hole."""
+        if is_control(inode):
+            raise PosixError(errno.EINVAL)
+        return self._volume.files.seek(inode, offset, whence)
+
+    @guarded
+    async def allocate(self, inode: int, mode: int, offset: int, length: int) -> None:
+        """Allocate, punch a hole, or zero a range."""
+        if is_control(inode):
+            raise PosixError(errno.EPERM)
+        await self._volume.files.allocate(inode, mode, offset, length)
+
+    @guarded
+    async def copy_range(self, source: int, source_offset: int, target: int, target_offset: int, length: int) -> int:
+        """Copy bytes from file to file; return how many."""
+        if is_control(source) or is_control(target):
+            raise PosixError(errno.EXDEV)  # then the program copies by reading and writing
+        return await self._volume.files.copy_range(source, source_offset, target, target_offset, length)
+
+    @guarded
+    async def ioctl(self, inode: int, command: int, uid: int, data: bytes, room: int) -> bytes:
+        """Run a control verb."""
+        return (await ioctl.run(self._volume.control, command, inode, uid, self._control.uid))[:room]
