@@ -1,5 +1,6 @@
 """Mountpoints: whether one can be mounted on, and what is mounted where."""
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -53,3 +54,14 @@ def raise_read_ahead(path: Path) -> None:
                 Path(f"/sys/class/bdi/{fields[2]}/read_ahead_kb").write_text("4096")
             except OSError:
                 return  # not root: the default it is
+
+
+def open_once(path: Path) -> None:
+    """Open a directory and a file of the mount that serves this process's requests: never on its loop.
+
+    The kernel learns from the answers whether it may open files by itself. Until then it sends a RELEASE for each file
+    that it creates.
+    """
+    with contextlib.suppress(OSError):
+        for name in (path, path / ".storefs" / "status"):
+            os.close(os.open(name, os.O_RDONLY | os.O_CLOEXEC))

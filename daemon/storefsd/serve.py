@@ -27,6 +27,7 @@ from storefsd.heartbeat import Heartbeat
 log = logging.getLogger(__name__)
 
 _CACHE_WAIT_S = 120.0
+_ANSWER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ async def _serve_session(
             try:
                 mountpoint.raise_read_ahead(path)
                 log.info("mounted %s at %s (node %d)", mount.source, path, engine.writer.node)
-                mount.ready()
+                nursery.start_soon(_announce, mount, path)
                 await session.run()
             finally:
                 ending.unmounted()
@@ -95,3 +96,10 @@ async def _serve_session(
             log.info("unmounted %s", path)
             await ending.finish()
             nursery.cancel_scope.cancel()
+
+
+async def _announce(mount: Mount, path: Path) -> None:
+    """Say that the mount is up once it has answered."""
+    with trio.move_on_after(_ANSWER_S):
+        await trio.to_thread.run_sync(mountpoint.open_once, path, abandon_on_cancel=True)
+    mount.ready()

@@ -26,6 +26,10 @@ class Dentries:
         row = self._database.row(_LOOKUP, (parent, name))
         return Inode(*row) if row else None
 
+    def exists(self, parent: int, name: bytes) -> bool:
+        """Whether there is such a name."""
+        return self._database.row("SELECT 1 FROM dentry WHERE parent = ? AND name = ?", (parent, name)) is not None
+
     def page(self, parent: int, after: int, limit: int) -> list[tuple[Dentry, Inode]]:
         """Return up to ``limit`` entries whose cookies follow ``after``, in cookie order.
 

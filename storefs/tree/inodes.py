@@ -28,6 +28,11 @@ class Inodes:
         row = self._database.row(_GET, (ino,))
         return Inode(*row) if row else None
 
+    def mode_and_group(self, ino: int) -> tuple[int, int] | None:
+        """Return (mode, gid), or None. Cheaper than ``get``: nobody counts links."""
+        row = self._database.row("SELECT mode, gid FROM inode WHERE ino = ?", (ino,))
+        return (int(row[0]), int(row[1])) if row else None
+
     def insert(self, ino: int, mode: int, uid: int, gid: int, now_ns: int, rdev: int = 0, target: bytes = b"") -> None:
         """Add an inode without content, all of its times ``now_ns``; a symbolic link's size is its target's length."""
         self._database.run(

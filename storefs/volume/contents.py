@@ -35,7 +35,7 @@ class Contents:
         What is being put there at this moment is waited for, and taken out again by whoever put it. The wait has a
         bound: the kernel may hold a page for the very request that waits here.
         """
-        if self._engine.references.mark_changed(ino):
+        if self._engine.references.mark_changed(ino) and self._engine.world.kernel.is_storing(ino):
             with trio.move_on_after(_STORING_S):
                 while self._engine.world.kernel.is_storing(ino):  # noqa: ASYNC110 - threads do it, without events
                     await trio.sleep(_STORING_POLL_S)

@@ -50,11 +50,11 @@ class Names:
         Raises PosixError (EEXIST, ENOENT, ENOTDIR, ENAMETOOLONG).
         """
         self._engine.require_writable()
-        directory = self._directory(parent)
+        parent_mode, parent_gid = self._directory(parent)
         self._check_new(parent, name)
         gid = caller.gid
-        if directory.mode & stat.S_ISGID:
-            gid = directory.gid
+        if parent_mode & stat.S_ISGID:
+            gid = parent_gid
             if stat.S_ISDIR(mode):
                 mode |= stat.S_ISGID
         now_ns = self._now_ns()
@@ -214,20 +214,21 @@ class Names:
     def _touch(self, directory: int, now_ns: int) -> None:
         self._tree.inodes.update(directory, mtime_ns=now_ns, ctime_ns=now_ns)
 
-    def _directory(self, ino: int) -> Inode:
-        inode = self._attributes.get(ino)
-        if not inode.is_directory:
-            raise PosixError(errno.ENOTDIR)
-        if self._tree.local.is_orphan(ino):
+    def _directory(self, ino: int) -> tuple[int, int]:
+        """Return (mode, gid) of a directory that exists."""
+        found = self._tree.inodes.mode_and_group(ino)
+        if found is None or self._tree.local.is_orphan(ino):
             raise PosixError(errno.ENOENT, "the directory was removed")
-        return inode
+        if not stat.S_ISDIR(found[0]):
+            raise PosixError(errno.ENOTDIR)
+        return found
 
     def _check_new(self, parent: int, name: bytes) -> None:
         if len(name) > NAME_BYTES_MAX:
             raise PosixError(errno.ENAMETOOLONG)
         if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
             raise PosixError(errno.EINVAL, repr(name))
-        if self._tree.dentries.lookup(parent, name) is not None:
+        if self._tree.dentries.exists(parent, name):
             raise PosixError(errno.EEXIST, os.fsdecode(name))
 
     def _existing(self, parent: int, name: bytes) -> Inode:
