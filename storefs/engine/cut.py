@@ -16,6 +16,7 @@ from storefs.core.chunking import Chunker
 from storefs.core.digest import chunk_id
 from storefs.core.ranges import Span
 from storefs.engine.drafts import Draft, Drafts
+from storefs.engine.fetch import Fetcher
 from storefs.engine.limits import Limits
 from storefs.engine.read import Reader
 from storefs.engine.shardlog import ShardLog
@@ -75,6 +76,7 @@ class Cutter:
         staging: Staging,
         shards: ShardLog,
         reader: Reader,
+        fetcher: Fetcher,
         chunker: Chunker,
         numbers: Numbers,
         offload: Offload,
@@ -85,6 +87,7 @@ class Cutter:
         self._staging = staging
         self._shards = shards
         self._reader = reader
+        self._fetcher = fetcher
         self._chunker = chunker
         self._numbers = numbers
         self._offload = offload
@@ -196,6 +199,7 @@ class Cutter:
                 if piece.chunk not in fresh and self._tree.chunks.place(piece.chunk) is None:
                     fresh[piece.chunk] = piece.data
         places = {place.chunk: place for place in await self._shards.append(list(fresh.items()))}
+        self._fetcher.note_blocks(places.values(), fresh)
         self._reader.hold(
             [(piece.chunk, piece.data) for group in pieces for piece in group if piece.chunk not in places]
         )

@@ -8,6 +8,7 @@ from functools import partial
 
 import trio
 
+from storefs.cache.blocks import BlockChecks
 from storefs.cache.chunks import ChunkCache, DecodedChunks
 from storefs.cache.home import CacheHome
 from storefs.cache.shards import ShardFiles
@@ -212,13 +213,15 @@ async def _assemble(
         # If the power goes, the next start has to see that this one was not a clean end.
         await offload.run(sync_log, home.tree)
     trips = Trips(tree, store, cache, offload, limits)
-    fetcher = Fetcher(tree, trips, cache, DecodedChunks(limits.decoded_bytes), offload, limits, nursery)
+    fetcher = Fetcher(
+        tree, trips, cache, DecodedChunks(limits.decoded_bytes), BlockChecks(files), offload, limits, nursery
+    )
     neighbours = Neighbours(
         tree, fetcher, trips, cache, drafts, references, world.kernel, offload, limits, nursery
     )  # fmt: skip
     read_ahead = ReadAhead(tree, fetcher, trips, cache, limits, nursery)
     reader = Reader(tree, drafts, fetcher, neighbours, read_ahead, cache, limits)
-    cutter = Cutter(tree, drafts, staging, shards, reader, Chunker(info.sizes), numbers, offload, limits)
+    cutter = Cutter(tree, drafts, staging, shards, reader, fetcher, Chunker(info.sizes), numbers, offload, limits)
     committer = Committer(
         tree, cutter, shards, files, store, journal, offload, clock, chance, limits, writer, wake, halted
     )

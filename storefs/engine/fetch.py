@@ -4,18 +4,19 @@ However many readers want a chunk, it is fetched once (one flight); neighbours o
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
 
+from storefs.cache.blocks import BlockChecks
 from storefs.cache.chunks import ChunkCache, DecodedChunks, read_payload
 from storefs.core.ranges import Span, coalesce
 from storefs.engine.limits import Limits
 from storefs.engine.trips import Outcome, Trip, Trips
 from storefs.errors import Corrupt
-from storefs.model import ChunkId, ChunkPlace, ShardId
+from storefs.model import ChunkId, ChunkPlace, Extent, ShardId
 from storefs.ports import Offload
 from storefs.shard.reader import decode_chunk
 from storefs.tree.shards import ShardState
@@ -25,6 +26,12 @@ log = logging.getLogger(__name__)
 
 _INLINE_BYTES = 128 << 10
 """Payloads up to here are read and decoded on the loop: handing them to a thread would take longer."""
+
+_BLOCKS_BYTES = 256 << 10
+"""Reads up to here are answered by blocks of a chunk, where these can be checked; longer ones by the whole chunk."""
+
+_DISK_BYTES = 4 << 20
+"""How much one thread reads from the cache in one go."""
 
 
 @dataclass(slots=True)
@@ -44,6 +51,7 @@ class Fetcher:
         trips: Trips,
         cache: ChunkCache,
         decoded: DecodedChunks,
+        blocks: BlockChecks,
         offload: Offload,
         limits: Limits,
         nursery: trio.Nursery,
@@ -52,6 +60,7 @@ class Fetcher:
         self._trips = trips
         self._cache = cache
         self._decoded = decoded
+        self._blocks = blocks
         self._offload = offload
         self._limits = limits
         self._nursery = nursery
@@ -64,6 +73,34 @@ class Fetcher:
             return data
         place = self._tree.chunks.place(chunk)
         return self.near(place) if place is not None else None
+
+    def part_now(self, extent: Extent, *, whole: bool) -> memoryview | None:
+        """Return the bytes of an extent if that needs neither the store nor a thread, else None.
+
+        ``whole`` says that the rest of the chunk will be wanted too, so that reading a few blocks of it is no gain.
+        """
+        data = self._decoded.get(extent.chunk)
+        if data is None:
+            place = self._tree.chunks.place(extent.chunk)
+            if place is None:
+                return None
+            data = self.near(place)
+            if data is None and not whole and extent.length <= _BLOCKS_BYTES:
+                return self._block(place, extent)
+        return memoryview(data)[extent.skip : extent.skip + extent.length] if data is not None else None
+
+    def _block(self, place: ChunkPlace, extent: Extent) -> memoryview | None:
+        try:
+            return self._blocks.read(place, extent.skip, extent.skip + extent.length)
+        except Corrupt as error:
+            self._distrust(place, error)
+            return None
+
+    def note_blocks(self, places: Iterable[ChunkPlace], contents: Mapping[ChunkId, memoryview]) -> None:
+        """Take note of chunks that were just made here, so that parts of them can be read by themselves."""
+        for place in places:
+            if place.size > _INLINE_BYTES:
+                self._blocks.note(place, contents[place.chunk])
 
     def near(self, place: ChunkPlace) -> bytes | None:
         """Return a small chunk's content from this disk, or None."""
@@ -89,6 +126,7 @@ class Fetcher:
 
         ``ahead`` says that nobody waits for them yet.
         """
+        near: dict[Path | None, list[ChunkPlace]] = {}
         remote: dict[ShardId, list[ChunkPlace]] = {}
         for chunk in dict.fromkeys(chunks):
             if chunk in self._flights or self._decoded.get(chunk) is not None:
@@ -97,11 +135,14 @@ class Fetcher:
             if place is None:
                 continue
             if self._cache.has(place):
-                self._nursery.start_soon(self._fly_from_disk, place, self._take_off(place))
+                near.setdefault(self._cache.file_of(place), []).append(place)
             elif (trip := self._trips.covering(place)) is not None:
                 self._nursery.start_soon(self._fly_along, trip, place, self._take_off(place))
             else:
                 remote.setdefault(place.shard, []).append(place)
+        for path, places in near.items():
+            for group in _groups(places):
+                self._nursery.start_soon(self._fly_from_disk, path, group, [self._take_off(place) for place in group])
         for shard, places in remote.items():
             spans = [Span(place.offset, place.offset + place.stored) for place in places]
             for span in coalesce(spans, self._limits.fetch_gap_bytes, self._limits.fetch_bytes):
@@ -127,6 +168,7 @@ class Fetcher:
         # What the kernel takes in one piece is not asked for again soon.
         if isinstance(outcome, bytes) and (place.size > _INLINE_BYTES or not self._cache.has(place)):
             self._decoded.put(place.chunk, outcome)
+            self._blocks.note(place, outcome)
         flight.landed.set()
 
     def _from_disk(self, place: ChunkPlace) -> bytes | None:
@@ -141,30 +183,31 @@ class Fetcher:
             self._distrust(place, error)
             return None
 
-    async def _fly_from_disk(self, place: ChunkPlace, flight: _Flight) -> None:
-        path = self._cache.file_of(place)
-        data: bytes | None = None
+    async def _fly_from_disk(self, path: Path | None, places: Sequence[ChunkPlace], flights: Sequence[_Flight]) -> None:
+        """Read chunks from a shard file, or from the vault if ``path`` is None; from the store what is not there (any
+        more) or damaged.
+        """
         try:
             if path is None:
-                data = self._from_disk(place)
+                outcomes: list[Outcome | None] = [self._from_disk(place) for place in places]
             else:
-                data = await self._offload.run(_read_and_decode, path, place)
-        except Corrupt as error:
-            self._distrust(place, error)
+                outcomes = await self._offload.run(_read_and_decode, path, places)
         except Exception as error:  # a defect, but readers must not wait for ever for it
-            log.exception("reading chunk %s from the cache failed", place.chunk.hex())
-            self._land(place, flight, Corrupt(f"chunk {place.chunk.hex()}: {error!r}"))
-            return
-        if data is not None:
-            self._land(place, flight, data)
-        else:
-            trip = self._trips.begin(place.shard, Span(place.offset, place.offset + place.stored))
-            await self._fly_from_store(trip, [place], [flight])
+            log.exception("reading from the cache failed")
+            outcomes = [Corrupt(f"reading {path} failed: {error!r}")] * len(places)
+        for place, flight, outcome in zip(places, flights, outcomes, strict=True):
+            if isinstance(outcome, Corrupt):
+                self._distrust(place, outcome)
+            if isinstance(outcome, bytes):
+                self._land(place, flight, outcome)
+            else:
+                trip = self._trips.begin(place.shard, Span(place.offset, place.offset + place.stored))
+                self._nursery.start_soon(self._fly_from_store, trip, [place], [flight])
 
     async def _fly_along(self, trip: Trip, place: ChunkPlace, flight: _Flight) -> None:
         """Wait for a trip that somebody else began; what it brings is on the disk then."""
         await trip.landed.wait()
-        await self._fly_from_disk(place, flight)
+        await self._fly_from_disk(self._cache.file_of(place), [place], [flight])
 
     async def _fly_from_store(self, trip: Trip, places: Sequence[ChunkPlace], flights: Sequence[_Flight]) -> None:
         outcomes = await self._trips.run(trip, places)
@@ -184,6 +227,26 @@ def _plain(place: ChunkPlace) -> ChunkPlace:
     return ChunkPlace(place.chunk, place.shard, 0, place.size, type(place.codec).NONE, place.size)
 
 
-def _read_and_decode(path: Path, place: ChunkPlace) -> bytes | None:
-    payload = read_payload(path, place)
-    return None if payload is None else decode_chunk(payload, place)
+def _groups(places: Sequence[ChunkPlace]) -> Iterator[list[ChunkPlace]]:
+    """Divide chunks of a shard into what one thread reads in one go."""
+    group: list[ChunkPlace] = []
+    total = 0
+    for place in places:
+        if group and total + place.stored > _DISK_BYTES:
+            yield group
+            group, total = [], 0
+        group.append(place)
+        total += place.stored
+    yield group
+
+
+def _read_and_decode(path: Path, places: Sequence[ChunkPlace]) -> list[Outcome | None]:
+    """Read chunks from their shard file: each one's content, what is wrong with it, or None if it is not there."""
+    outcomes: list[Outcome | None] = []
+    for place in places:
+        payload = read_payload(path, place)
+        try:
+            outcomes.append(None if payload is None else decode_chunk(payload, place))
+        except Corrupt as error:
+            outcomes.append(error)
+    return outcomes

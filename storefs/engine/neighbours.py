@@ -74,27 +74,43 @@ class Neighbours:
         self.pushed = 0
         self.pushed_bytes = 0
 
+    def now(self, ino: int, chunk: ChunkId) -> bytes | None:
+        """Return the content of a small file's chunk if it is on this disk, else None."""
+        place = self._tree.chunks.place(chunk)
+        data = self._fetcher.near(place) if place is not None else None
+        if place is None or data is None:
+            return None
+        self._bring_along(ino, place, self._window(place))
+        return data
+
     async def read(self, ino: int, chunk: ChunkId) -> bytes:
-        """Return the content of a small file's chunk. Raises as ``Fetcher.get``."""
+        """Return the content of a small file's chunk that is not at hand. Raises as ``Fetcher.get``."""
         place = self._tree.chunks.place(chunk)
         if place is None:
             return await self._fetcher.get(chunk)
+        span = self._window(place)
+        if not self._cache.has(place) and not self._fetcher.is_flying(chunk):
+            self._bring(place, span)
+        data = await self._fetcher.get(chunk)
+        self._bring_along(ino, place, span)
+        return data
+
+    def _window(self, place: ChunkPlace) -> Span:
+        """Count the read of a file; return the window around it."""
         window = self._widening.window(place.shard, trio.current_time())
         self.windows[window] = self.windows.get(window, 0) + 1
+        onward = place.offset > 0 and self._cache.files.has(place.shard, place.offset - 1, 1)
         own = Span(place.offset, place.offset + place.stored)
-        onward = self._cache.files.has(place.shard, own.start - 1, 1) if own.start > 0 else False
         span = place_window(own, window, self._end(place), onward=onward)
-        data = self._fetcher.near(place)
-        if data is None:
-            if not self._cache.has(place) and not self._fetcher.is_flying(chunk):
-                self._bring(place, span)
-            data = await self._fetcher.get(chunk)
         if onward:
             self._bring_ahead(place, span, window)
+        return span
+
+    def _bring_along(self, ino: int, place: ChunkPlace, span: Span) -> None:
+        """Push what is here of a file's window."""
         self._references.mark_stored(ino)
         if self._tasks < _TASKS_MAX:
             self._push_beside(ino, place, span)
-        return data
 
     def _end(self, place: ChunkPlace) -> int:
         """Return where the payloads of a shard may end."""

@@ -1,7 +1,10 @@
 """Reading: a file's bytes from its draft, its extents and their chunks."""
 
+from collections.abc import Sequence
+from typing import TypeGuard
+
 from storefs.cache.chunks import ChunkCache
-from storefs.core.writemap import gaps
+from storefs.core.writemap import Piece, gaps
 from storefs.engine.drafts import Drafts
 from storefs.engine.fetch import Fetcher
 from storefs.engine.limits import Limits
@@ -9,6 +12,11 @@ from storefs.engine.neighbours import Neighbours
 from storefs.engine.readahead import ReadAhead
 from storefs.model import ChunkId, Extent
 from storefs.tree.tree import Tree
+
+Buffer = bytes | bytearray | memoryview
+
+_ZEROS = bytes(1 << 20)
+"""What holes are answered from."""
 
 
 class Reader:
@@ -32,37 +40,52 @@ class Reader:
         self._cache = cache
         self._limits = limits
 
-    async def read(self, ino: int, offset: int, end: int, size: int) -> bytes | memoryview | bytearray:
-        """Return the bytes ``offset`` to ``end`` of a file of ``size`` bytes; the caller has held ``end`` against it.
+    def now(self, ino: int, offset: int, end: int, size: int) -> list[Buffer] | None:
+        """Return the bytes ``offset`` to ``end`` of a file of ``size`` bytes if that needs no waiting, else None.
+
+        They come in pieces; the caller has held ``end`` against the size.
+        """
+        plan = self._plan(ino, offset, end)
+        if _is_small_file(plan, end - offset, size, self._limits):
+            data = self._neighbours.now(ino, plan[0].chunk)
+            return [_cut(data, plan[0])] if data is not None else None
+        follows = any(isinstance(part, Extent) for part in plan) and self._read_ahead.note(ino, offset, end, size)
+        contents: list[Buffer] = []
+        for part in plan:
+            if isinstance(part, Piece):
+                contents.append(self._drafts.read(part))
+                continue
+            found = self._fetcher.part_now(part, whole=follows)
+            if found is None:
+                return None
+            contents.append(found)
+        return _joined(plan, contents, offset, end)
+
+    async def read(self, ino: int, offset: int, end: int, size: int) -> list[Buffer]:
+        """Return what ``now`` could not.
 
         Which bytes they are is decided before the first await: a write or a remote commit that comes during the
-        fetch changes nothing in this answer.
+        fetch changes nothing in this answer. Raises StoreError and its kinds, Corrupt.
         """
-        staged = self._drafts.pieces(ino, offset, end)
-        parts = [part for gap in gaps(staged, offset, end) for part in self._parts(ino, gap.start, gap.end)]
-        staged_bytes = [(piece.offset, self._drafts.read(piece)) for piece in staged]
-        if len(parts) == 1 and not staged and parts[0].length == end - offset:
-            data = await self._one(ino, parts[0], size, offset, end)
-            return memoryview(data)[parts[0].skip : parts[0].skip + parts[0].length]
-        if len(staged) == 1 and not parts and staged[0].length == end - offset:
-            return staged_bytes[0][1]
-        if parts:
-            self._read_ahead.note(ino, offset, end, size)
-        buffer = bytearray(end - offset)
-        for at, data in staged_bytes:
-            buffer[at - offset : at - offset + len(data)] = data
-        self._fetcher.bring([part.chunk for part in parts if self._fetcher.now(part.chunk) is None])
-        for part in parts:
-            data = await self._fetcher.get(part.chunk)
-            buffer[part.offset - offset : part.end - offset] = memoryview(data)[part.skip : part.skip + part.length]
-        return buffer
+        plan = self._plan(ino, offset, end)
+        if _is_small_file(plan, end - offset, size, self._limits):
+            return [_cut(await self._neighbours.read(ino, plan[0].chunk), plan[0])]
+        staged = {part: self._drafts.read(part) for part in plan if isinstance(part, Piece)}
+        extents = [part for part in plan if isinstance(part, Extent)]
+        self._fetcher.bring([part.chunk for part in extents])
+        contents: list[Buffer] = [
+            staged[part] if isinstance(part, Piece) else _cut(await self._fetcher.get(part.chunk), part)
+            for part in plan
+        ]
+        return _joined(plan, contents, offset, end)
 
-    async def _one(self, ino: int, part: Extent, size: int, offset: int, end: int) -> bytes:
-        """Return the content of the one chunk that a read needs."""
-        if size > self._limits.small_bytes:
-            self._read_ahead.note(ino, offset, end, size)
-            return await self._fetcher.get(part.chunk)
-        return await self._neighbours.read(ino, part.chunk)
+    def _plan(self, ino: int, start: int, end: int) -> list[Piece | Extent]:
+        """Return what holds the bytes of a range, in order: staged pieces, and extents where nothing is staged."""
+        staged = self._drafts.pieces(ino, start, end)
+        if not staged:
+            return [*self._parts(ino, start, end)]
+        extents = [part for gap in gaps(staged, start, end) for part in self._parts(ino, gap.start, gap.end)]
+        return sorted([*staged, *extents], key=lambda part: part.offset)
 
     def local(self, ino: int, start: int, end: int) -> bytes | None:
         """Return the committed or pending content (no drafts) of ``start`` to ``end`` if it is all here, else None."""
@@ -89,3 +112,31 @@ class Reader:
 
     def _parts(self, ino: int, start: int, end: int) -> list[Extent]:
         return [extent.between(start, end) for extent in self._tree.extents.overlapping(ino, start, end)]
+
+
+def _is_small_file(plan: list[Piece | Extent], length: int, size: int, limits: Limits) -> TypeGuard[list[Extent]]:
+    """Whether one chunk of a small file holds all of the ``length`` bytes that are read."""
+    if size > limits.small_bytes or len(plan) != 1:
+        return False
+    return isinstance(plan[0], Extent) and plan[0].length == length
+
+
+def _cut(data: bytes, extent: Extent) -> memoryview:
+    return memoryview(data)[extent.skip : extent.skip + extent.length]
+
+
+def _joined(plan: Sequence[Piece | Extent], contents: Sequence[Buffer], offset: int, end: int) -> list[Buffer]:
+    """Return the contents of the parts of a plan in order, with zeros for the holes between them."""
+    found: list[Buffer] = []
+    at = offset
+    for part, content in zip(plan, contents, strict=True):
+        found += _zeros(part.offset - at)
+        found.append(content)
+        at = part.end
+    return found + _zeros(end - at)
+
+
+def _zeros(length: int) -> list[Buffer]:
+    whole, rest = divmod(length, len(_ZEROS))
+    found: list[Buffer] = [_ZEROS] * whole
+    return [*found, memoryview(_ZEROS)[:rest]] if rest else found

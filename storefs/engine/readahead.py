@@ -64,8 +64,11 @@ class ReadAhead:
         self._streams: OrderedDict[int, _Stream] = OrderedDict()
         self.whole_files = 0
 
-    def note(self, ino: int, start: int, end: int, size: int) -> None:
-        """Take note that ``start`` to ``end`` of a file of ``size`` bytes are read now; fetch what comes next."""
+    def note(self, ino: int, start: int, end: int, size: int) -> bool:
+        """Take note that ``start`` to ``end`` of a file of ``size`` bytes are read now; fetch what comes next.
+
+        Return whether what lies beside it will probably be wanted as well.
+        """
         stream = self._streams.get(ino)
         now_s = trio.current_time()
         if stream is None:
@@ -73,7 +76,7 @@ class ReadAhead:
             if len(self._streams) > _STREAMS_MAX:
                 self._streams.popitem(last=False)
             if start > 0:
-                return
+                return False
         self._streams.move_to_end(ino)
         stream.read_s = now_s
         if start > stream.next + _NEAR_BYTES or end + _NEAR_BYTES < stream.next:
@@ -82,6 +85,7 @@ class ReadAhead:
             stream.next = end
             stream.window = min(self._limits.read_ahead_bytes, max(_FIRST_WINDOW, 2 * stream.window))
         self._fetch_ahead(ino, stream, size)
+        return stream.window > 0
 
     def _jumped(self, ino: int, stream: _Stream, end: int, size: int) -> None:
         stream.jumps += 1

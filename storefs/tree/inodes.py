@@ -33,6 +33,11 @@ class Inodes:
         row = self._database.row("SELECT mode, gid FROM inode WHERE ino = ?", (ino,))
         return (int(row[0]), int(row[1])) if row else None
 
+    def size(self, ino: int) -> int | None:
+        """Return a file's size, or None."""
+        row = self._database.row("SELECT size FROM inode WHERE ino = ?", (ino,))
+        return int(row[0]) if row else None
+
     def insert(self, ino: int, mode: int, uid: int, gid: int, now_ns: int, rdev: int = 0, target: bytes = b"") -> None:
         """Add an inode without content, all of its times ``now_ns``; a symbolic link's size is its target's length."""
         self._database.run(

@@ -58,6 +58,14 @@ class Attributes:
             raise PosixError(errno.ENOENT, f"inode {ino}")
         return self.current(inode)
 
+    def size(self, ino: int) -> int:
+        """Return a file's size as it is now. Raises PosixError (ENOENT)."""
+        size = self._tree.inodes.size(ino)
+        if size is None:
+            raise PosixError(errno.ENOENT, f"inode {ino}")
+        draft = self._engine.drafts.get(ino)
+        return size if draft is None else max(size, draft.end)
+
     def current(self, inode: Inode) -> Inode:
         """Return what the tree says of a file with what its draft adds."""
         draft = self._engine.drafts.get(inode.ino)

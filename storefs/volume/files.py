@@ -3,10 +3,14 @@
 import errno
 
 from storefs.engine.engine import Engine
+from storefs.engine.read import Buffer
 from storefs.errors import NoSpace, PosixError
 from storefs.model import FILE_BYTES_MAX
 from storefs.volume.attributes import Attributes
 from storefs.volume.contents import COPY_BYTES_MAX, Contents
+
+PARTS_MAX = 64
+"""The most pieces in an answer to a read."""
 
 
 class Files:
@@ -17,13 +21,28 @@ class Files:
         self._attributes = attributes
         self._contents = contents
 
-    async def read(self, ino: int, offset: int, length: int) -> bytes | memoryview | bytearray:
+    async def read(self, ino: int, offset: int, length: int) -> Buffer:
         """Return up to ``length`` bytes from ``offset`` on; fewer only at the end of the file."""
-        inode = self._attributes.get(ino)
-        end = min(offset + length, inode.size)
+        parts = await self.read_parts(ino, offset, length)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def read_parts(self, ino: int, offset: int, length: int) -> tuple[Buffer, ...]:
+        """Return the same in pieces, PARTS_MAX at most."""
+        parts = self.read_now(ino, offset, length)
+        if parts is not None:
+            return parts
+        size = self._attributes.size(ino)
+        end = min(offset + length, size)
+        return _few(await self._engine.reader.read(ino, offset, end, size)) if offset < end else ()
+
+    def read_now(self, ino: int, offset: int, length: int) -> tuple[Buffer, ...] | None:
+        """Return the same if that needs no waiting, else None."""
+        size = self._attributes.size(ino)
+        end = min(offset + length, size)
         if end <= offset:
-            return b""
-        return await self._engine.reader.read(ino, offset, end, inode.size)
+            return ()
+        parts = self._engine.reader.now(ino, offset, end, size)
+        return _few(parts) if parts is not None else None
 
     async def write(self, ino: int, offset: int, data: bytes | memoryview) -> int:
         """Write; return how many bytes. They survive the death of this process when this returns.
@@ -108,3 +127,7 @@ class Files:
         """Return when everything acknowledged before is in the store. Raises NotCommitted (EIO) and its kin."""
         if not self._engine.ro:
             await self._engine.committer.sync()
+
+
+def _few(parts: list[Buffer]) -> tuple[Buffer, ...]:
+    return tuple(parts) if len(parts) <= PARTS_MAX else (b"".join(parts),)

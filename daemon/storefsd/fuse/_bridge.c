@@ -30,6 +30,7 @@
 #define BACKGROUND_MAX 64
 
 #define STORE_MAX 64 /* files in one call of store() */
+#define PARTS_MAX 64 /* pieces of one answer to a read */
 
 static struct fuse_lowlevel_ops theirs; /* pyfuse3's table as it was */
 static struct fuse_lowlevel_ops ours;
@@ -38,24 +39,13 @@ static int ioctl_type;     /* the _IOC_TYPE of our verbs: others are answered he
 static struct fuse_session *session;
 static int resident; /* whether the kernel can open files by itself */
 
-/* --- operations of pyfuse3 that need the handle ------------------------------------------------------------------ */
+/* --- operations of pyfuse3 that need the handle (writes come as write_buf; a RELEASE comes with its handle) ------ */
 
 static struct fuse_file_info *with_handle(fuse_ino_t ino, struct fuse_file_info *info)
 {
     if (info->fh == 0)
         info->fh = ino;
     return info;
-}
-
-static void op_read(fuse_req_t request, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info)
-{
-    theirs.read(request, ino, size, offset, with_handle(ino, info));
-}
-
-static void op_write(fuse_req_t request, fuse_ino_t ino, const char *data, size_t size, off_t offset,
-                     struct fuse_file_info *info)
-{
-    theirs.write(request, ino, data, size, offset, with_handle(ino, info));
 }
 
 static void op_write_buf(fuse_req_t request, fuse_ino_t ino, struct fuse_bufvec *data, off_t offset,
@@ -67,11 +57,6 @@ static void op_write_buf(fuse_req_t request, fuse_ino_t ino, struct fuse_bufvec 
 static void op_flush(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *info)
 {
     theirs.flush(request, ino, with_handle(ino, info));
-}
-
-static void op_release(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *info)
-{
-    theirs.release(request, ino, with_handle(ino, info));
 }
 
 static void op_fsync(fuse_req_t request, fuse_ino_t ino, int data_only, struct fuse_file_info *info)
@@ -89,12 +74,7 @@ static void op_readdirplus(fuse_req_t request, fuse_ino_t ino, size_t size, off_
     theirs.readdirplus(request, ino, size, offset, with_handle(ino, info));
 }
 
-static void op_releasedir(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *info)
-{
-    theirs.releasedir(request, ino, with_handle(ino, info));
-}
-
-/* --- operations that pyfuse3 does not offer ---------------------------------------------------------------------- */
+/* --- operations that pyfuse3 does not offer, and reads ----------------------------------------------------------- */
 
 #define NUMBER(request) ((unsigned long long)(uintptr_t)(request))
 
@@ -110,6 +90,14 @@ static void hand_over(fuse_req_t request, PyObject *arguments)
         fuse_reply_err(request, EIO);
     }
     Py_XDECREF(done);
+}
+
+/* Not pyfuse3's: its reads make a coroutine for what is in memory, and a copy of what lies in several pieces. */
+static void op_read(fuse_req_t request, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info)
+{
+    (void)info;
+    hand_over(request, Py_BuildValue("sKKLn", "read", NUMBER(request), (unsigned long long)ino, (long long)offset,
+                                     (Py_ssize_t)size));
 }
 
 static void op_lseek(fuse_req_t request, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *info)
@@ -180,14 +168,11 @@ static const struct fuse_lowlevel_ops *bridged(const struct fuse_lowlevel_ops *t
     ours = theirs;
     ours.init = op_init;
     ours.read = op_read;
-    ours.write = op_write;
     ours.write_buf = op_write_buf;
     ours.flush = op_flush;
-    ours.release = op_release;
     ours.fsync = op_fsync;
     ours.fsyncdir = op_fsyncdir;
     ours.readdirplus = op_readdirplus;
-    ours.releasedir = op_releasedir;
     ours.lseek = op_lseek;
     ours.fallocate = op_fallocate;
     ours.copy_file_range = op_copy_file_range;
@@ -245,37 +230,20 @@ static PyObject *is_resident(PyObject *module, PyObject *nothing)
 
 /* The reply functions end a request: it must not be used again, whatever they return (0 or -errno). */
 
-static PyObject *reply_error(PyObject *module, PyObject *arguments)
+static PyObject *reply_number(PyObject *module, PyObject *arguments)
 {
-    unsigned long long request;
-    int error;
+    unsigned long long number;
+    long long value;
+    fuse_req_t request;
+    int kind;
 
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "Ki", &request, &error))
+    if (!PyArg_ParseTuple(arguments, "KCL", &number, &kind, &value))
         return NULL;
-    return PyLong_FromLong(fuse_reply_err((fuse_req_t)(uintptr_t)request, error));
-}
-
-static PyObject *reply_offset(PyObject *module, PyObject *arguments)
-{
-    unsigned long long request;
-    long long offset;
-
-    (void)module;
-    if (!PyArg_ParseTuple(arguments, "KL", &request, &offset))
-        return NULL;
-    return PyLong_FromLong(fuse_reply_lseek((fuse_req_t)(uintptr_t)request, (off_t)offset));
-}
-
-static PyObject *reply_count(PyObject *module, PyObject *arguments)
-{
-    unsigned long long request;
-    Py_ssize_t count;
-
-    (void)module;
-    if (!PyArg_ParseTuple(arguments, "Kn", &request, &count))
-        return NULL;
-    return PyLong_FromLong(fuse_reply_write((fuse_req_t)(uintptr_t)request, (size_t)count));
+    request = (fuse_req_t)(uintptr_t)number;
+    return PyLong_FromLong(kind == 'o'   ? fuse_reply_lseek(request, (off_t)value)
+                           : kind == 'c' ? fuse_reply_write(request, (size_t)value)
+                                         : fuse_reply_err(request, (int)value));
 }
 
 static PyObject *reply_ioctl(PyObject *module, PyObject *arguments)
@@ -288,6 +256,35 @@ static PyObject *reply_ioctl(PyObject *module, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "Ky#", &request, &output, &size))
         return NULL;
     return PyLong_FromLong(fuse_reply_ioctl((fuse_req_t)(uintptr_t)request, 0, output, (size_t)size));
+}
+
+static PyObject *reply_parts(PyObject *module, PyObject *arguments)
+{
+    unsigned long long request;
+    Py_buffer views[PARTS_MAX];
+    struct iovec parts[PARTS_MAX];
+    PyObject *items;
+    Py_ssize_t count, held = 0;
+    int result = 0;
+
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "KO!", &request, &PyTuple_Type, &items))
+        return NULL;
+    count = PyTuple_GET_SIZE(items);
+    while (held < count && held < PARTS_MAX && !PyObject_GetBuffer(PyTuple_GET_ITEM(items, held), &views[held], 0)) {
+        parts[held] = (struct iovec){views[held].buf, (size_t)views[held].len};
+        held++;
+    }
+    if (held == count) {
+        Py_BEGIN_ALLOW_THREADS
+        result = fuse_reply_iov((fuse_req_t)(uintptr_t)request, parts, (int)count);
+        Py_END_ALLOW_THREADS
+    }
+    for (Py_ssize_t at = 0; at < held; at++)
+        PyBuffer_Release(&views[at]);
+    if (held < count && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "too many parts");
+    return held < count ? NULL : PyLong_FromLong(result);
 }
 
 /* Many files in one call, because a thread that takes the interpreter's lock for each would hold up the loop and be
@@ -326,10 +323,10 @@ static PyMethodDef methods[] = {
      "enable(receiver, ioctl_type): bridge the next session. receiver(name, request, ...) is called for the added\n"
      "operations and must see that each request is ended by one reply."},
     {"is_resident", is_resident, METH_NOARGS, "Whether the kernel said that it can open files by itself."},
-    {"reply_error", reply_error, METH_VARARGS, "reply_error(request, errno): end a request; 0 is success."},
-    {"reply_offset", reply_offset, METH_VARARGS, "reply_offset(request, offset): end a seek."},
-    {"reply_count", reply_count, METH_VARARGS, "reply_count(request, bytes): end a copy_range."},
+    {"reply_number", reply_number, METH_VARARGS,
+     "reply_number(request, kind, value): end a request by 'e' an errno (0: done), 'o' an offset, 'c' a count."},
     {"reply_ioctl", reply_ioctl, METH_VARARGS, "reply_ioctl(request, output): end an ioctl."},
+    {"reply_parts", reply_parts, METH_VARARGS, "reply_parts(request, (bytes-like, ...)): end a read; 64 parts at most."},
     {"store", store, METH_VARARGS, "store(((inode, bytes), ...)): put whole files into the page cache; how many took."},
     {NULL, NULL, 0, NULL},
 };

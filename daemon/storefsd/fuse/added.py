@@ -1,6 +1,7 @@
-"""The operations that the bridge adds to those of pyfuse3."""
+"""The operations that the bridge adds to those of pyfuse3, or takes over from it."""
 
 import errno
+import logging
 
 from storefs.errors import PosixError
 from storefs.volume.volume import Volume
@@ -8,9 +9,14 @@ from storefsd.control import ioctl
 from storefsd.control.files import ControlFiles, is_control
 from storefsd.fuse.guard import guarded
 
+log = logging.getLogger(__name__)
+
+Parts = tuple[bytes | bytearray | memoryview, ...]
+"""An answer to a read, in pieces that belong one behind the other."""
+
 
 class AddedOperations:
-    """lseek, fallocate, copy_file_range and ioctl, answered by a volume."""
+    """read, lseek, fallocate, copy_file_range and ioctl, answered by a volume."""
 
     def __init__(self, volume: Volume, control_files: ControlFiles) -> None:
         self._volume = volume
@@ -20,6 +26,23 @@ class AddedOperations:
         """Count a failure for the status."""
         del call, error
         self._volume.control.errors += 1
+
+    def read_now(self, inode: int, offset: int, size: int) -> Parts | None:
+        """Return the answer to a read if that needs no waiting, else None. Whatever goes wrong, ``read`` will tell."""
+        if is_control(inode):
+            return None
+        try:
+            return self._volume.files.read_now(inode, offset, size)
+        except Exception as error:
+            log.debug("reading inode %d at once failed: %r", inode, error)
+            return None
+
+    @guarded
+    async def read(self, inode: int, offset: int, size: int) -> Parts:
+        """Read from a file."""
+        if is_control(inode):
+            return (self._control.read(inode)[offset : offset + size],)
+        return await self._volume.files.read_parts(inode, offset, size)
 
     @guarded
     async def seek(self, inode: int, offset: int, whence: int) -> int:

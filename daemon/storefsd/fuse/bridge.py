@@ -1,4 +1,4 @@
-"""The bridge from this side: the operations that it adds, each request a task that ends with exactly one reply."""
+"""The bridge from this side: its operations, each request ended by exactly one reply."""
 
 import contextlib
 import errno
@@ -66,30 +66,39 @@ class Bridge:
             self._nursery.cancel_scope.cancel()
 
     def _receive(self, name: str, request: int, *arguments: Any) -> None:
-        if self._nursery is None:
-            raise RuntimeError("a request came before the loop ran")
-        self._nursery.start_soon(self._answer, name, request, arguments)
+        """Take a request: a read of what is in memory is answered at once, all else in a task of its own."""
+        assert self._nursery is not None, "a request came before the loop ran"
+        assert self._operations is not None
+        parts = self._operations.read_now(*arguments) if name == "read" else None
+        if parts is None:
+            self._nursery.start_soon(self._answer, name, request, arguments)
+        else:
+            _check(name, _native.reply_parts(request, parts))
 
     async def _answer(self, name: str, request: int, arguments: tuple[Any, ...]) -> None:
-        assert _native is not None
         try:
             result = await getattr(self._operations, name)(*arguments)
         except pyfuse3.FUSEError as error:
-            failed = _native.reply_error(request, error.errno)
+            failed = _native.reply_number(request, "e", error.errno)
         except Exception:
             log.exception("%s failed outside its guard", name)
-            failed = _native.reply_error(request, errno.EIO)
+            failed = _native.reply_number(request, "e", errno.EIO)
         else:
-            failed = _reply(_native, name, request, result)
-        if failed and failed != -errno.ENOENT:  # whoever asked may be gone
-            log.error("the reply to %s failed: errno %d", name, -failed)
+            failed = _reply(name, request, result)
+        _check(name, failed)
 
 
-def _reply(native: Any, name: str, request: int, result: Any) -> int:
-    reply = {
-        "seek": native.reply_offset,
-        "copy_range": native.reply_count,
-        "ioctl": native.reply_ioctl,
-        "allocate": lambda request, _: native.reply_error(request, 0),
-    }[name]
-    return int(reply(request, result))
+def _reply(name: str, request: int, result: Any) -> int:
+    """End a request that succeeded."""
+    if name == "read":
+        return _native.reply_parts(request, result)
+    if name == "ioctl":
+        return _native.reply_ioctl(request, result)
+    if name == "allocate":
+        return _native.reply_number(request, "e", 0)
+    return _native.reply_number(request, "o" if name == "seek" else "c", result)
+
+
+def _check(name: str, failed: int) -> None:
+    if failed and failed != -errno.ENOENT:  # whoever asked may be gone
+        log.error("the reply to %s failed: errno %d", name, -failed)

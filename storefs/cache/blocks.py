@@ -1,0 +1,52 @@
+"""Blocks of large chunks, read one by one: checked like the whole chunk, without reading all of it.
+
+A chunk proves itself by its digest only as a whole. When that was done once, the checks of its blocks are kept in
+memory, and later reads of a few KiB here and there are held against those.
+"""
+
+from array import array
+from collections import OrderedDict
+
+from storefs.cache.shards import ShardFiles
+from storefs.core.digest import CHECKED_BYTES, block_check, block_checks
+from storefs.errors import Corrupt
+from storefs.model import ChunkId, ChunkPlace, Codec
+
+_CHUNKS_MAX = 32_768
+"""At 1 MiB a chunk this covers 32 GiB, in some 12 MiB of memory."""
+
+
+class BlockChecks:
+    """The checks of the chunks that were proven last."""
+
+    def __init__(self, files: ShardFiles) -> None:
+        self._files = files
+        self._checks: OrderedDict[ChunkId, array[int]] = OrderedDict()
+
+    def note(self, place: ChunkPlace, data: bytes | memoryview) -> None:
+        """Keep the checks of a chunk whose content, just proven, is ``data``. Only raw payloads have blocks to read."""
+        if place.codec is not Codec.NONE or place.chunk in self._checks:
+            return
+        self._checks[place.chunk] = block_checks(data)
+        if len(self._checks) > _CHUNKS_MAX:
+            self._checks.popitem(last=False)
+
+    def read(self, place: ChunkPlace, start: int, end: int) -> memoryview | None:
+        """Return the bytes ``start`` to ``end`` of a chunk's content from its shard file, or None if that cannot be.
+
+        Raises Corrupt when they are no longer what they were.
+        """
+        checks = self._checks.get(place.chunk)
+        if checks is None:
+            return None
+        first = start // CHECKED_BYTES
+        begin = first * CHECKED_BYTES
+        length = min(-(-end // CHECKED_BYTES) * CHECKED_BYTES, place.size) - begin
+        data = self._files.read(place.shard, place.offset + begin, length)
+        if data is None:
+            return None
+        view = memoryview(data)
+        for number, at in enumerate(range(0, length, CHECKED_BYTES), start=first):
+            if block_check(view[at : at + CHECKED_BYTES]) != checks[number]:
+                raise Corrupt(f"shard {place.shard.hex()}: block {number} of chunk {place.chunk.hex()} has changed")
+        return view[start - begin : end - begin]
