@@ -2,11 +2,13 @@
 
 import os
 import random
+import struct
 
 import pytest
 
 from storefs.cache import staging
 from storefs.cache.staging import Staging
+from storefs.core.digest import digest_of
 from storefs.errors import Corrupt, NoSpace
 from storefs.testing.world import noise
 
@@ -44,6 +46,18 @@ def found(log):
 def test_records_are_found_again(open_log, seed):
     written = append(open_log(), 20, seed)
     assert found(open_log()) == written
+
+
+def test_records_of_earlier_versions_are_taken_over(open_log, tmp_path, seed):
+    written = append(open_log(), 1, seed)
+    data = noise(seed, 1000)
+    fields = struct.pack("<4s4xQQQQ", b"SFW1", 7, 500, len(data), 12345)
+    (path,) = tmp_path.glob("*.log")
+    with path.open("ab") as file:
+        at = file.tell() + 48
+        file.write(fields + digest_of(fields, data)[:8] + data)
+        file.write(fields + bytes(8) + data)  # not whole
+    assert found(open_log()) == [*written, (7, 500, 12345, at, data)]
 
 
 @pytest.mark.parametrize("cut", [1, 99, 100, 101, 130])
