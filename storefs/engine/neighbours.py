@@ -28,8 +28,10 @@ log = logging.getLogger(__name__)
 
 _NUMBERS_PER_FILE = 4
 """How far apart the inode numbers of files lie that were made one after the other: cookies and contents take some."""
-_REACH_MIN, _REACH_MAX = 256, 4096
+_REACH_MIN, _REACH_MAX = 256, 1024
 """How many inode numbers to either side are looked at."""
+
+_ENDS_MAX = 4096
 
 _WORTH_FILES = 8
 
@@ -69,6 +71,7 @@ class Neighbours:
         self._limits = limits
         self._nursery = nursery
         self._widening: Widening[ShardId] = Widening(limits.window_least_bytes, limits.window_most_bytes)
+        self._ends: dict[ShardId, int] = {}
         self._tasks = 0
         self.windows: dict[int, int] = {}
         self.pushed = 0
@@ -114,8 +117,15 @@ class Neighbours:
 
     def _end(self, place: ChunkPlace) -> int:
         """Return where the payloads of a shard may end."""
-        info = self._tree.chunks.shard(place.shard)
-        return max(info.size if info is not None else 0, place.offset + place.stored)
+        end = self._ends.get(place.shard)
+        if end is None:
+            info = self._tree.chunks.shard(place.shard)
+            if info is None or not info.size:  # not sealed yet
+                return place.offset + place.stored
+            if len(self._ends) >= _ENDS_MAX:
+                self._ends.clear()
+            end = self._ends[place.shard] = info.size
+        return end
 
     def _bring(self, place: ChunkPlace, span: Span) -> None:
         """Start to fetch what of the window is not here."""
@@ -130,6 +140,8 @@ class Neighbours:
 
         It is not pushed: the first read in it shows that he has come so far, pushes the rest, and brings the next.
         """
+        if self._cache.files.has(place.shard, span.end, window // 2):
+            return
         end = self._end(place)
         missing = self._trips.missing(place.shard, Span(span.end, min(span.end + window, end)))
         if missing is None or (missing.length < window // 2 and missing.end < end):
