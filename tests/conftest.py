@@ -18,6 +18,7 @@ from storefs.testing.s3server import S3Server
 T = TypeVar("T")
 
 SEED = int(os.environ.get("STOREFS_SEED", "") or secrets.randbelow(1 << 32))
+os.environ["STOREFS_SEED"] = str(SEED)  # for the processes among which pytest-xdist divides the tests
 BUCKET = "tests"
 
 

@@ -85,7 +85,6 @@ async def _serve_session(
             nursery.start_soon(heartbeat.run)
             session.mount()
             try:
-                mountpoint.raise_read_ahead(path)
                 log.info("mounted %s at %s (node %d)", mount.source, path, engine.writer.node)
                 nursery.start_soon(_announce, mount, path)
                 await session.run()
@@ -102,4 +101,5 @@ async def _announce(mount: Mount, path: Path) -> None:
     """Say that the mount is up once it has answered."""
     with trio.move_on_after(_ANSWER_S):
         await trio.to_thread.run_sync(mountpoint.open_once, path, abandon_on_cancel=True)
+        mountpoint.raise_read_ahead(path)  # not before the first answer: the handshake would take it back
     mount.ready()

@@ -44,14 +44,14 @@ class Limits:
     shard_bytes: int = 64 << 20
     window_bytes: int = 32 << 20
     partial_bytes: int = 16 << 20
-    fetch_bytes: int = 8 << 20
+    fetch_bytes: int = 16 << 20
     fetch_gap_bytes: int = 256 << 10
     alone_bytes: int = 64 << 10
     small_bytes: int = 256 << 10
     window_least_bytes: int = 256 << 10
     window_most_bytes: int = 4 << 20
-    read_ahead_bytes: int = 32 << 20
-    ahead_bytes: int = 64 << 20
+    read_ahead_bytes: int = 64 << 20
+    ahead_bytes: int = 96 << 20
     whole_bytes: int = 8 << 20
     parallel: int = 8
     poll_s: float = 1.0

@@ -63,6 +63,8 @@ class ReadAhead:
         self._nursery = nursery
         self._streams: OrderedDict[int, _Stream] = OrderedDict()
         self.whole_files = 0
+        # What is fetched ahead waits in memory: half of it, lest it be gone before it is read.
+        self._window_max = min(limits.read_ahead_bytes, limits.decoded_bytes // 2)
 
     def note(self, ino: int, start: int, end: int, size: int) -> bool:
         """Take note that ``start`` to ``end`` of a file of ``size`` bytes are read now; fetch what comes next.
@@ -83,7 +85,7 @@ class ReadAhead:
             self._jumped(ino, stream, end, size)
         elif end > stream.next or stream.next == end:
             stream.next = end
-            stream.window = min(self._limits.read_ahead_bytes, max(_FIRST_WINDOW, 2 * stream.window))
+            stream.window = min(self._window_max, max(_FIRST_WINDOW, 2 * stream.window))
         self._fetch_ahead(ino, stream, size)
         return stream.window > 0
 

@@ -53,6 +53,19 @@ def test_status_says_whether_the_bridge_serves(directory_place: Place, mounts: M
     assert (kernel["why_not"] is None) == (bridge == "yes")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may raise the kernel's read-ahead")
+def test_the_kernel_asks_in_large_pieces(directory_place: Place, mounts: Mounts) -> None:
+    mount = mounts(directory_place)
+    size = 16 << 20
+    with (mount.path / "file").open("wb") as file:
+        file.write(os.urandom(size))
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    before = requests(mount)
+    assert len((mount.path / "file").read_bytes()) == size
+    assert requests(mount) - before < 2 * 16 + 20, "128 KiB each would be 128"
+
+
 def test_cached_files_and_listings_cost_nothing(
     filled: dict[str, bytes], directory_place: Place, mounts: Mounts
 ) -> None:

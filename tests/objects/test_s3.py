@@ -283,3 +283,27 @@ def uploads(options: S3Options) -> list[str]:
         return [found["Key"] for found in answer.get("Uploads", []) if found["Key"].startswith(options.prefix)]
     finally:
         client.close()
+
+
+async def test_long_ranges_come_whole_and_by_the_short_way(
+    s3_bucket: S3Options, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    data = random.Random(seed).randbytes(3 << 20)
+    store = S3Objects(s3_bucket)
+    try:
+        await store.put("folder/a key with ümlaut", data)
+        asked: list[str] = []
+        ordinary = store._client.get_object
+        monkeypatch.setattr(store._client, "get_object", lambda **query: asked.append("long way") or ordinary(**query))
+        assert await store.get("folder/a key with ümlaut", 1000, 2 << 20) == data[1000:][: 2 << 20]
+        assert asked == []
+        # What is not all there takes the long way, which knows what that means.
+        assert await store.get("folder/a key with ümlaut", (3 << 20) - 10, 1 << 20) == data[-10:]
+        assert await store.get("folder/a key with ümlaut", 4 << 20, 1 << 20) == b""
+        with pytest.raises(ObjectMissing):
+            await store.get("folder/missing", 0, 1 << 20)
+        assert len(asked) == 3
+        store._ranged._signer = None  # as if botocore had moved it
+        assert await store.get("folder/a key with ümlaut", 0, 1 << 20) == data[: 1 << 20]
+    finally:
+        await store.close()
