@@ -57,7 +57,7 @@ umount:  ## commit everything and unmount AT
 
 test:  ## run the tests (TESTS="tests/core -k name" for some)
 	@scripts/setup.sh dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 check:  ## check style, types and floors
 	@scripts/setup.sh dev
