@@ -12,8 +12,8 @@ from storefs.core.digest import CHECKED_BYTES, block_check, block_checks
 from storefs.errors import Corrupt
 from storefs.model import ChunkId, ChunkPlace, Codec
 
-_CHUNKS_MAX = 32_768
-"""At 1 MiB a chunk this covers 32 GiB, in some 12 MiB of memory."""
+_CHUNKS_MAX = 16_384
+"""At 1 MiB a chunk this covers 16 GiB, in some 12 MiB of memory."""
 
 
 class BlockChecks:

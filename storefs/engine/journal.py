@@ -1,5 +1,6 @@
 """The journal: reading commits from the store, and fitting them to this replica."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import trio
@@ -39,33 +40,44 @@ class Journal:
 
     async def get(self, seq: int) -> Commit | None:
         """Return commit ``seq``, or None while there is none. Raises Corrupt, UnknownFormat."""
-        try:
-            data = await self._store.get(keys.journal(seq))
-        except ObjectMissing:
-            return None
-        return await self._offload.run(_decode, data, seq)
+        data = await self._fetch(seq)
+        return await self._offload.run(_decode, data, seq) if data is not None else None
 
-    async def following(self, seq: int) -> list[Commit]:
-        """Return the commits behind ``seq`` that exist now: a few at a time; empty at the head."""
-        found: list[Commit | StorefsError | None] = [None] * _AHEAD
+    async def following(self, seq: int) -> AsyncGenerator[Commit, None]:
+        """Yield the commits behind ``seq`` that exist now, up to the head.
+
+        A few are fetched at a time, but only one is unpacked: a commit of a million files takes hundreds of MB then.
+        Raises Corrupt, UnknownFormat, and the store's errors, once the commits before are yielded.
+        """
+        while True:
+            for data in await self._fetch_some(seq):
+                seq += 1
+                if data is None:
+                    return
+                if isinstance(data, StorefsError):
+                    raise data
+                yield await self._offload.run(_decode, data, seq)
+
+    async def _fetch_some(self, seq: int) -> list[bytes | StorefsError | None]:
+        """Return the objects of the next few commits behind ``seq``: None for each that there is not."""
+        found: list[bytes | StorefsError | None] = [None] * _AHEAD
 
         async def fetch(index: int) -> None:
             try:
-                found[index] = await self.get(seq + 1 + index)
+                found[index] = await self._fetch(seq + 1 + index)
             except StorefsError as error:
                 found[index] = error
 
         async with trio.open_nursery() as nursery:
             for index in range(_AHEAD):
                 nursery.start_soon(fetch, index)
-        commits: list[Commit] = []
-        for commit in found:
-            if isinstance(commit, StorefsError) and not commits:
-                raise commit
-            if not isinstance(commit, Commit):
-                break
-            commits.append(commit)
-        return commits
+        return found
+
+    async def _fetch(self, seq: int) -> bytes | None:
+        try:
+            return await self._store.get(keys.journal(seq))
+        except ObjectMissing:
+            return None
 
 
 def _decode(data: bytes, seq: int) -> Commit:

@@ -30,7 +30,7 @@ class Limits:
         parallel: requests to the store at a time, for reading and for writing each.
         poll_s: how often the journal is looked at.
         snapshot_commits, snapshot_bytes: a snapshot is due when the journal grew by so much since the last.
-        snapshot_commits_unmount: the same at a clean unmount.
+        snapshot_commits_unmount, snapshot_bytes_unmount: the same at a clean unmount.
     """
 
     cache_bytes: int = 20 << 30
@@ -58,3 +58,4 @@ class Limits:
     snapshot_commits: int = 256
     snapshot_bytes: int = 64 << 20
     snapshot_commits_unmount: int = 32
+    snapshot_bytes_unmount: int = 8 << 20

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from storefs.cache.chunks import ChunkCache
@@ -55,9 +56,8 @@ async def catch_up(tree: Tree, journal: Journal, staging: Staging) -> int:
             tree.inodes.remove(ino)
             tree.local.remove_orphan(ino)
     applied = 0
-    while True:
-        commits = await journal.following(tree.local.position.seq)
-        for commit in commits:
+    async with aclosing(journal.following(tree.local.position.seq)) as commits:
+        async for commit in commits:
             if _is_own(tree, commit):
                 _confirm_own(tree, commit)
             elif tree.pending.count or any(_unsettled(tree, staging)):
@@ -69,8 +69,7 @@ async def catch_up(tree: Tree, journal: Journal, staging: Staging) -> int:
             else:
                 apply_commit(tree, commit)
             applied += 1
-        if not commits:
-            return applied
+    return applied
 
 
 def _is_own(tree: Tree, commit: Commit) -> bool:

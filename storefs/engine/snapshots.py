@@ -71,8 +71,13 @@ class Snapshots:
         last = tree.local.get("snapshot")
         commits = tree.local.position.seq - (last if isinstance(last, int) else 0)
         size = tree.local.get("journal_bytes")
-        enough = self._limits.snapshot_commits_unmount if unmounting else self._limits.snapshot_commits
-        return commits >= enough or (isinstance(size, int) and size >= self._limits.snapshot_bytes)
+        limits = self._limits
+        commits_due, bytes_due = (
+            (limits.snapshot_commits_unmount, limits.snapshot_bytes_unmount)
+            if unmounting
+            else (limits.snapshot_commits, limits.snapshot_bytes)
+        )
+        return commits >= commits_due or (isinstance(size, int) and size >= bytes_due)
 
     async def write(self, tree: Tree, replica: Path) -> None:
         """Put a snapshot of the tree at the replica's position. Failing is no loss: the journal has it all."""
