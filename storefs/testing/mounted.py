@@ -123,6 +123,11 @@ class Mounted:
         self._watchdog.daemon = True
         self._watchdog.start()
 
+    def rest(self) -> None:
+        """From now on nobody uses the mount until ``allow`` is called: no time counts."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+
     def start(self) -> None:
         """Start the daemon and return when the mount is up. Raises MountFailed with its message and exit code."""
         assert self._daemon is None, "it runs already"

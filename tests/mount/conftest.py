@@ -49,12 +49,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
 
 
 @pytest.fixture
-def folder(shared: Mounted, request: pytest.FixtureRequest) -> Path:
+def folder(shared: Mounted, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A directory of the test's own on the shared mount."""
     shared.allow(_limit_s(request))
     path = shared.path / request.node.name
     path.mkdir()
-    return path
+    yield path
+    shared.rest()
 
 
 @pytest.fixture

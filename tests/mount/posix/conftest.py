@@ -55,6 +55,11 @@ class Site:
         if self.mounted is not None:
             self.mounted.allow(limit_s)
 
+    def rest(self) -> None:
+        """Let no time count until the next test comes: others may come first."""
+        if self.mounted is not None:
+            self.mounted.rest()
+
     def new_folder(self) -> Path:
         """Make a directory in which everybody may do anything."""
         path = self.root / f"{next(_numbers):04d}"
@@ -99,6 +104,7 @@ def place_to_be(site: Site) -> Iterator[Site]:
     back = Path.cwd()
     yield site
     os.chdir(back)
+    site.rest()
 
 
 @pytest.fixture
@@ -114,6 +120,7 @@ def stage_root(site: Site) -> Path:
     site.allow()
     path = site.new_folder()
     stages.make(path)
+    site.rest()
     return path
 
 

@@ -128,16 +128,17 @@ class Side:
         _check(_libc.fallocate(self.fd(slot), mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
 
     def copy_range(self, slot: int, offset: int, other: int, other_offset: int, length: int) -> int:
-        """Copy all that there is: how much one call copies is the kernel's choice."""
+        """Copy all that there is now: how much one call copies is the kernel's choice."""
+        # A copy within one file may make it longer: what it adds is not to be copied as well.
+        length = min(length, max(0, os.fstat(self.fd(slot)).st_size - offset))
         done = 0
-        while done < length:
+        while True:
             copied = os.copy_file_range(
                 self.fd(slot), self.fd(other), length - done, offset + done, other_offset + done
             )
-            if not copied:
-                break
             done += copied
-        return done
+            if not copied or done >= length:
+                return done
 
     def map_read(self, slot: int) -> bytes:
         fd = self.fd(slot)
