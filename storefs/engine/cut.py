@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _BATCH_FILES = 512
 _FRAGMENTS_MAX = 8
-_GATHER_S = 0.02
+_GATHER_S = 0.2
 """How long closed files are collected before they are cut together."""
 
 

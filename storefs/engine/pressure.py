@@ -37,6 +37,7 @@ class Pressure:
         self._limits = limits
         self._looked_s = -1.0
         self._shard_bytes = 0
+        self._free_bytes = 0
 
     @property
     def dirty_bytes(self) -> int:
@@ -46,6 +47,7 @@ class Pressure:
             self._looked_s = now_s
             files = self._cache.files
             self._shard_bytes = sum(files.size(shard.shard) for shard in self._tree.shards.dirty())
+            self._free_bytes = self._cache.free_bytes
         return self._staging.live_bytes + self._shard_bytes + self._tree.pending.bytes
 
     async def admit(self) -> None:
@@ -74,8 +76,10 @@ class Pressure:
 
     def _has_room(self) -> bool:
         """Whether limit and disk have room for a write: what is staged takes its length again when it is cut."""
-        room = self._cache.free_bytes - self._limits.spare_bytes // 2
-        return self.dirty_bytes < self._limits.dirty_bytes and room >= self._staging.live_bytes
+        if self.dirty_bytes >= self._limits.dirty_bytes:
+            return False
+        # As of the last look: a write that finds the disk full after all is told by the disk.
+        return self._free_bytes - self._limits.spare_bytes // 2 >= self._staging.live_bytes
 
     def evict(self, at_least: int = 0) -> int:
         """Bring the cache back under its limit (freeing ``at_least`` bytes if it can); return how many bytes went."""

@@ -15,7 +15,7 @@ import trio
 _REQUESTS_IN_A_ROW = 32
 """After so many requests without a pause the other tasks get their turn."""
 
-_LOOKS = 16
+_LOOKS = 128
 """How often to look for the next request before sleeping: somebody who just got an answer often asks again at once, and
 falling asleep and waking up costs more than all these looks."""
 
