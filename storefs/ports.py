@@ -116,11 +116,7 @@ class KernelCache(Protocol):
     def store(self, contents: Mapping[int, bytes]) -> bool:
         """Put whole contents of files into the page cache, by inode; return False when that is too much just now.
 
-        Only for inodes that the kernel holds, and whose content was never changed through it. One that is changed
-        while it waits here is left out; what was put just then is dropped again.
+        Only on read-only mounts: it goes over whatever the page cache holds, bytes of a mapping that were not written
+        back yet among it, and nobody can know of these.
         """
-        ...
-
-    def is_storing(self, ino: int) -> bool:
-        """Whether the content of ``ino`` is being put into the page cache at this moment."""
         ...

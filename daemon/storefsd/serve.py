@@ -54,7 +54,7 @@ async def serve(mount: Mount) -> None:
         home = await wiring.lock_cache(info, mount.settings, str(path), _CACHE_WAIT_S, mount.say)
         try:
             references, bridge = References(), Bridge(wanted=mount.settings.flag("bridge"))
-            kernel, heartbeat = KernelPushes(references, bridge), Heartbeat()
+            kernel, heartbeat = KernelPushes(bridge), Heartbeat()
             world = wiring.world(store, kernel)
             limits = wiring.limits(mount.settings, home.path)
             ro = mount.settings.flag("ro")

@@ -5,22 +5,20 @@ number, which one mount gives out almost one after the other.
 """
 
 _PAGE_INOS = 1024
-_COUNT_MASK = 0x3F
+_COUNT_MASK = 0x7F
 _MANY = _COUNT_MASK
 """From this count on, the true one is kept apart."""
 
-_CHANGED = 0x40
 _STORED = 0x80
 
-_FRESH = bytes(0 < byte < _CHANGED for byte in range(256))
+_FRESH = bytes(0 < byte < _STORED for byte in range(256))
 """For bytes.translate: which bytes stand for held inodes without a mark."""
 
 
 class References:
-    """Lookup counts of the kernel, per inode, with two marks that go with the last reference.
+    """Lookup counts of the kernel, per inode, with a mark that goes with the last reference.
 
-    ``changed``: its content was changed through this kernel, which may have pages newer than any that could be pushed.
-    ``stored``: its whole content was pushed into the page cache.
+    ``stored``: the kernel was given its whole content, for the page cache.
     """
 
     def __init__(self) -> None:
@@ -76,7 +74,7 @@ class References:
         return True
 
     def fresh(self, first: int, last: int) -> list[int]:
-        """Return the held inodes from ``first`` to ``last`` that are neither changed nor stored, in order."""
+        """Return the held inodes from ``first`` to ``last`` that are not stored, in order."""
         found = []
         for number in range(first // _PAGE_INOS, last // _PAGE_INOS + 1):
             page = self._pages.get(number)
@@ -89,17 +87,13 @@ class References:
                 at = marks.find(1, at + 1)
         return [ino for ino in found if first <= ino <= last]
 
-    def mark_changed(self, ino: int) -> bool:
-        """Note that a held inode's content is changed; return whether that is news."""
-        return self._mark(ino, _CHANGED)
-
-    def is_changed(self, ino: int) -> bool:
-        """Whether an inode's content was changed through this kernel."""
-        return bool(self._byte(ino) & _CHANGED)
-
     def mark_stored(self, ino: int) -> bool:
         """Note that a held inode's content is pushed; return whether that is news."""
-        return self._mark(ino, _STORED)
+        byte = self._byte(ino)
+        if not byte or byte & _STORED:
+            return False
+        self._pages[ino // _PAGE_INOS][ino % _PAGE_INOS] = byte | _STORED
+        return True
 
     def is_stored(self, ino: int) -> bool:
         """Whether an inode's content was pushed. The kernel may have dropped it again."""
@@ -114,10 +108,3 @@ class References:
     def _byte(self, ino: int) -> int:
         page = self._pages.get(ino // _PAGE_INOS)
         return page[ino % _PAGE_INOS] if page is not None else 0
-
-    def _mark(self, ino: int, mark: int) -> bool:
-        byte = self._byte(ino)
-        if not byte or byte & mark:
-            return False
-        self._pages[ino // _PAGE_INOS][ino % _PAGE_INOS] = byte | mark
-        return True

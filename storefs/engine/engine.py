@@ -217,7 +217,7 @@ async def _assemble(
         tree, trips, cache, DecodedChunks(limits.decoded_bytes), BlockChecks(files), offload, limits, nursery
     )
     neighbours = Neighbours(
-        tree, fetcher, trips, cache, drafts, references, world.kernel, offload, limits, nursery
+        tree, fetcher, trips, cache, references, world.kernel, offload, limits, nursery, pushes=ro
     )  # fmt: skip
     read_ahead = ReadAhead(tree, fetcher, trips, cache, limits, nursery)
     reader = Reader(tree, drafts, fetcher, neighbours, read_ahead, cache, limits)

@@ -13,7 +13,6 @@ from storefs.cache.chunks import ChunkCache, read_range
 from storefs.core.ranges import Span
 from storefs.core.references import References
 from storefs.core.widening import Widening, place_window
-from storefs.engine.drafts import Drafts
 from storefs.engine.fetch import Fetcher
 from storefs.engine.limits import Limits
 from storefs.engine.trips import Trips
@@ -53,23 +52,24 @@ class Neighbours:
         fetcher: Fetcher,
         trips: Trips,
         cache: ChunkCache,
-        drafts: Drafts,
         references: References,
         kernel: KernelCache,
         offload: Offload,
         limits: Limits,
         nursery: trio.Nursery,
+        *,
+        pushes: bool,
     ) -> None:
         self._tree = tree
         self._fetcher = fetcher
         self._trips = trips
         self._cache = cache
-        self._drafts = drafts
         self._references = references
         self._kernel = kernel
         self._offload = offload
         self._limits = limits
         self._nursery = nursery
+        self._pushes = pushes
         self._widening: Widening[ShardId] = Widening(limits.window_least_bytes, limits.window_most_bytes)
         self._ends: dict[ShardId, int] = {}
         self._tasks = 0
@@ -110,7 +110,9 @@ class Neighbours:
         return span
 
     def _bring_along(self, ino: int, place: ChunkPlace, span: Span) -> None:
-        """Push what is here of a file's window."""
+        """Push what is here of a file's window, where the kernel's pages cannot be newer than the store's."""
+        if not self._pushes:
+            return
         self._references.mark_stored(ino)
         if self._tasks < _TASKS_MAX:
             self._push_beside(ino, place, span)
@@ -199,9 +201,7 @@ class Neighbours:
             self._tasks -= 1
 
     def _is_unchanged(self, file: WholeFile) -> bool:
-        """Whether a file is still what was read, and nothing was ever written to it through this kernel."""
-        if self._drafts.get(file.ino) is not None or self._references.is_changed(file.ino):
-            return False
+        """Whether a file is still what was read."""
         inode = self._tree.inodes.get(file.ino)
         return inode is not None and inode.cid == file.cid and inode.size == file.place.size
 

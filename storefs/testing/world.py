@@ -107,7 +107,6 @@ class RecordingKernel:
     entries: list[tuple[int, bytes]] = field(default_factory=list)
     stored: dict[int, bytes] = field(default_factory=dict)
     takes: bool = True
-    storing: set[int] = field(default_factory=set)
 
     def forget_inode(self, ino: int, *, attributes_only: bool = False) -> None:
         """Remember (inode, whether only its attributes)."""
@@ -122,10 +121,6 @@ class RecordingKernel:
         if self.takes:
             self.stored |= contents
         return self.takes
-
-    def is_storing(self, ino: int) -> bool:
-        """Whether a test says so."""
-        return ino in self.storing
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,6 @@ class Attributes:
         if changes.size is not None:
             if not 0 <= changes.size <= FILE_BYTES_MAX:
                 raise PosixError(errno.EFBIG, f"{changes.size} bytes")
-            await self._contents.about_to_change(ino)
             await self._contents.settle(ino)
         inode = self.get(ino)
         if changes.size is not None and not inode.is_regular:

@@ -4,8 +4,6 @@ import errno
 import os
 from contextlib import AbstractContextManager
 
-import trio
-
 from storefs.engine.engine import Engine
 from storefs.errors import PosixError
 from storefs.model import FILE_BYTES_MAX, Extent, Inode
@@ -14,9 +12,6 @@ KEEP_SIZE = 0x01
 PUNCH_HOLE = 0x02
 ZERO_RANGE = 0x10
 """The modes of fallocate(2) that are known here (linux/falloc.h)."""
-
-_STORING_S = 0.05
-_STORING_POLL_S = 0.001
 
 COPY_BYTES_MAX = 1 << 30
 """The longest range that one call copies: its extents are written in one transaction."""
@@ -28,17 +23,6 @@ class Contents:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._tree = engine.tree
-
-    async def about_to_change(self, ino: int) -> None:
-        """Note, before a change of a file's bytes, that nothing older may be put into the kernel's cache any more.
-
-        What is being put there at this moment is waited for, and taken out again by whoever put it. The wait has a
-        bound: the kernel may hold a page for the very request that waits here.
-        """
-        if self._engine.references.mark_changed(ino) and self._engine.world.kernel.is_storing(ino):
-            with trio.move_on_after(_STORING_S):
-                while self._engine.world.kernel.is_storing(ino):  # noqa: ASYNC110 - threads do it, without events
-                    await trio.sleep(_STORING_POLL_S)
 
     async def settle(self, ino: int) -> None:
         """Return when nothing of the file is being cut; nothing will be until the next await."""

@@ -56,7 +56,6 @@ class Files:
         if not data:
             return 0
         await self._engine.pressure.admit()
-        await self._contents.about_to_change(ino)
         self._attributes.get(ino)
         now_ns = self._engine.world.clock.now_ns()
         try:
@@ -82,7 +81,6 @@ class Files:
         Raises PosixError (EOPNOTSUPP for unknown flags, EFBIG, EINVAL, ENODEV).
         """
         self._engine.require_writable()
-        await self._contents.about_to_change(ino)
         await self._contents.settle(ino)
         self._contents.punch(self._attributes.get(ino), mode, offset, length)
 
@@ -93,7 +91,6 @@ class Files:
         """
         self._engine.require_writable()
         await self._engine.pressure.admit()
-        await self._contents.about_to_change(target)
         while True:
             await self._contents.settle(source)
             await self._contents.settle(target)

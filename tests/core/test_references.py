@@ -10,7 +10,7 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.sampled_from(INOS), st.integers(1, 70)),
         st.tuples(st.just("remove"), st.sampled_from(INOS), st.integers(1, 130)),
-        st.tuples(st.sampled_from(["changed", "stored", "unmark"]), st.sampled_from(INOS), st.just(0)),
+        st.tuples(st.sampled_from(["stored", "unmark"]), st.sampled_from(INOS), st.just(0)),
     ),
     max_size=40,
 )
@@ -18,7 +18,7 @@ steps = st.lists(
 
 @given(steps)
 def test_it_counts_like_a_dictionary(plan):
-    references, counts, changed, stored = References(), {}, set(), set()
+    references, counts, stored = References(), {}, set()
     for verb, ino, number in plan:
         if verb == "add":
             counts[ino] = counts.get(ino, 0) + number
@@ -29,24 +29,20 @@ def test_it_counts_like_a_dictionary(plan):
             assert references.remove(ino, number) == (left == 0)
             counts[ino] = left
             if not left:
-                changed.discard(ino)
                 stored.discard(ino)
         elif verb == "unmark":
             references.unmark_stored(ino)
             stored.discard(ino)
         else:
-            marks = changed if verb == "changed" else stored
-            mark = references.mark_changed if verb == "changed" else references.mark_stored
-            news = bool(counts.get(ino)) and ino not in marks
-            assert mark(ino) == news
+            news = bool(counts.get(ino)) and ino not in stored
+            assert references.mark_stored(ino) == news
             if news:
-                marks.add(ino)
+                stored.add(ino)
         assert len(references) == sum(count > 0 for count in counts.values())
         for one in INOS:
             assert (one in references) == (counts.get(one, 0) > 0)
-            assert references.is_changed(one) == (one in changed)
             assert references.is_stored(one) == (one in stored)
-        fresh = {one for one in INOS if counts.get(one) and one not in changed | stored}
+        fresh = {one for one in INOS if counts.get(one) and one not in stored}
         assert references.fresh(INOS[1], INOS[-2]) == sorted(fresh - {INOS[0], INOS[-1]})
 
 

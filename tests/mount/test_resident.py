@@ -101,7 +101,7 @@ def test_ls_asks_a_few_times_and_not_for_each_file(
 
 @BOTH
 def test_small_files_come_along(filled: dict[str, bytes], directory_place: Place, mounts: Mounts, bridge: str) -> None:
-    mount = mounts(directory_place, bridge=bridge)
+    mount = mounts(directory_place, bridge=bridge, ro="yes")
     folder = mount.path / "d"
     os.listdir(folder)
     assert contents(folder) == filled
@@ -181,7 +181,7 @@ def test_what_another_mount_changes_shows(place: Place, mounts: Mounts, bridge: 
     assert os.stat(seen / "other name").st_nlink == 1
 
 
-def test_pushed_pages_never_win_over_writes(
+def test_neighbours_never_win_over_writes_and_mappings(
     filled: dict[str, bytes], directory_place: Place, mounts: Mounts, seed: int
 ) -> None:
     mount = mounts(directory_place)

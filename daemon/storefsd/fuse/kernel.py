@@ -9,10 +9,10 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import pyfuse3
 
-from storefs.core.references import References
 from storefsd.fuse.bridge import Bridge
 
 log = logging.getLogger(__name__)
@@ -28,11 +28,9 @@ _STOP_S = 2.0
 class KernelPushes:
     """Implements the port KernelCache on the mount of this process."""
 
-    def __init__(self, references: References, bridge: Bridge) -> None:
-        self._references = references
+    def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._queues: list[queue.SimpleQueue[Callable[[], None] | None]] = [queue.SimpleQueue() for _ in range(_QUEUES)]
-        self._storing: list[frozenset[int]] = [frozenset()] * _QUEUES
         self._waiting_bytes = 0
         self._lock = threading.Lock()
         self._stopping = False
@@ -75,24 +73,13 @@ class KernelPushes:
             mine = [item for item in contents.items() if item[0] % _QUEUES == number]
             for at in range(0, len(mine), _STORE_FILES):
                 part = tuple(mine[at : at + _STORE_FILES])
-                self._queues[number].put(lambda number=number, part=part: self._store(number, part))  # type: ignore[misc]
+                self._queues[number].put(partial(self._store, part))
         return True
 
-    def is_storing(self, ino: int) -> bool:
-        """Whether the content of ``ino`` is being put into the page cache at this moment."""
-        return ino in self._storing[ino % _QUEUES]
-
-    def _store(self, number: int, part: tuple[tuple[int, bytes], ...]) -> None:
+    def _store(self, part: tuple[tuple[int, bytes], ...]) -> None:
         try:
-            self._storing[number] = frozenset(ino for ino, _ in part)
-            # Whoever changes one of them marks it first and looks at what is being stored then: one of us sees it.
-            unchanged = tuple(item for item in part if not self._references.is_changed(item[0]))
-            self._bridge.store(unchanged)
-            for ino, _ in unchanged:
-                if self._references.is_changed(ino):
-                    pyfuse3.invalidate_inode(ino)
+            self._bridge.store(part)
         finally:
-            self._storing[number] = frozenset()
             with self._lock:
                 self._waiting_bytes -= sum(len(data) for _, data in part)
 
