@@ -176,6 +176,7 @@ class Mounted:
         except subprocess.TimeoutExpired:
             raise MountFailed(f"the daemon did not end within {limit_s:g} s\n{self._story()}") from None
         self._daemon = None
+        self._connection = None  # its number may be another mount's by now, perhaps that of another process's test
         return code
 
     def umount(self) -> None:
