@@ -62,6 +62,8 @@ def _lines(document: dict[str, Any]) -> list[str]:
         f"  last commit  number {commit['seq']}, {when}",
         f"  pending      {pending['changes']} changes, {pending['files']} open files, {readable(pending['bytes'])}",
         f"  cache        {readable(cache['bytes'])} of {readable(cache['limit_bytes'])} in {cache['path']}",
+        f"  kernel       {_kernel_line(document['kernel'])}",
+        f"  fetched      {_fetch_line(document['fetch'])}",
         f"  requests     {', '.join(f'{kind} {_total(counts):g}' for kind, counts in requests.items()) or 'none'}",
         f"  errors       {document['errors']}",
     ]
@@ -78,6 +80,22 @@ def _lines(document: dict[str, Any]) -> list[str]:
     if document["trouble"]:
         lines.append(f"  TROUBLE      {document['trouble']}")
     return lines
+
+
+def _kernel_line(kernel: dict[str, Any]) -> str:
+    """Say how the kernel is served."""
+    how = "opens files by itself" if kernel.get("resident") else "asks for each open"
+    missing = f" ({kernel['why_not']})" if kernel.get("why_not") else ""
+    return f"{how}{missing}; {kernel.get('requests', 0)} requests"
+
+
+def _fetch_line(fetch: dict[str, Any]) -> str:
+    """Say what reading took, and how far small files reached."""
+    windows = ", ".join(f"{count} of {readable(int(size))}" for size, count in fetch["windows"].items())
+    return (
+        f"{readable(fetch['bytes'])} of shards in {fetch['requests']} ranges;"
+        f" windows {windows or 'none'}; {fetch['pushed_files']} files pushed"
+    )
 
 
 def _total(counts: Any) -> float:

@@ -11,10 +11,8 @@ import click
 from storefs.cli import mounted
 from storefs.cli.mounted import MountPoint
 from storefs.cli.output import readable, show
+from storefs.core import ioctls
 from storefs.errors import MountpointError, NoSpace, StorefsError
-
-_WARM = 0xF502
-"""The ioctl request; see docs/SEMANTICS.md."""
 
 _LOOK_S = 0.2
 
@@ -30,7 +28,7 @@ def warm(path: Path) -> None:
     storefs warm /mnt/data/imagenet
     """
     mount = mounted.holding(path)
-    inside = os.fsdecode(b"/" + os.fsencode(path.resolve().relative_to(mount.path.resolve())).lstrip(b"."))
+    inside = str("/" / path.resolve().relative_to(mount.path.resolve()))
     work = _Work(mount, path, inside)
     # A process that waits in a call of the mount could not be interrupted: the thread waits, and dies with us.
     thread = threading.Thread(target=work.run, daemon=True)
@@ -55,7 +53,7 @@ class _Work:
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
             try:
-                fcntl.ioctl(descriptor, _WARM)
+                fcntl.ioctl(descriptor, ioctls.WARM)
             finally:
                 os.close(descriptor)
         except OSError as error:

@@ -14,7 +14,7 @@ from storefs.cache.blocks import BlockChecks
 from storefs.cache.chunks import ChunkCache, DecodedChunks, read_payload
 from storefs.core.ranges import Span, coalesce
 from storefs.engine.limits import Limits
-from storefs.engine.trips import Outcome, Trip, Trips
+from storefs.engine.trips import Outcome, Trip, Trips, outcome_of
 from storefs.errors import Corrupt
 from storefs.model import ChunkId, ChunkPlace, Extent, ShardId
 from storefs.ports import Offload
@@ -192,9 +192,9 @@ class Fetcher:
                 outcomes: list[Outcome | None] = [self._from_disk(place) for place in places]
             else:
                 outcomes = await self._offload.run(_read_and_decode, path, places)
-        except Exception as error:  # a defect, but readers must not wait for ever for it
+        except Exception:  # the disk's fault or a defect: the store may still have them
             log.exception("reading from the cache failed")
-            outcomes = [Corrupt(f"reading {path} failed: {error!r}")] * len(places)
+            outcomes = [None] * len(places)
         for place, flight, outcome in zip(places, flights, outcomes, strict=True):
             if isinstance(outcome, Corrupt):
                 self._distrust(place, outcome)
@@ -245,8 +245,5 @@ def _read_and_decode(path: Path, places: Sequence[ChunkPlace]) -> list[Outcome |
     outcomes: list[Outcome | None] = []
     for place in places:
         payload = read_payload(path, place)
-        try:
-            outcomes.append(None if payload is None else decode_chunk(payload, place))
-        except Corrupt as error:
-            outcomes.append(error)
+        outcomes.append(None if payload is None else outcome_of(payload, place))
     return outcomes

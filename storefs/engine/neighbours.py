@@ -15,11 +15,9 @@ from storefs.core.references import References
 from storefs.core.widening import Widening, place_window
 from storefs.engine.fetch import Fetcher
 from storefs.engine.limits import Limits
-from storefs.engine.trips import Trips
-from storefs.errors import Corrupt
+from storefs.engine.trips import Trips, outcome_of
 from storefs.model import ChunkId, ChunkPlace, ShardId
 from storefs.ports import KernelCache, Offload
-from storefs.shard.reader import decode_chunk
 from storefs.tree.extents import WholeFile
 from storefs.tree.tree import Tree
 
@@ -224,11 +222,6 @@ def _read_all(path: Path, files: list[WholeFile]) -> list[bytes | None]:
     if data is None:
         return [None] * len(files)
     view = memoryview(data)
-    return [_decode(view[file.place.offset - start :][: file.place.stored], file.place) for file in files]
-
-
-def _decode(payload: memoryview, place: ChunkPlace) -> bytes | None:
-    try:
-        return decode_chunk(payload, place)
-    except Corrupt:  # whoever reads the file will find out, and have it fetched again
-        return None
+    outcomes = [outcome_of(view[file.place.offset - start :][: file.place.stored], file.place) for file in files]
+    # Whoever reads a file that is damaged here will find out, and have it fetched again.
+    return [one if isinstance(one, bytes) else None for one in outcomes]

@@ -42,13 +42,17 @@ class Pressure:
     @property
     def dirty_bytes(self) -> int:
         """How many bytes on this disk the store does not have: staged writes, shards, changes of the tree."""
+        self._look()
+        return self._staging.live_bytes + self._shard_bytes + self._tree.pending.bytes
+
+    def _look(self) -> None:
+        """Ask the tree and the disk anew what each write would have to know, if the last answer is old."""
         now_s = trio.current_time()
         if now_s - self._looked_s >= _LOOK_S:
             self._looked_s = now_s
             files = self._cache.files
             self._shard_bytes = sum(files.size(shard.shard) for shard in self._tree.shards.dirty())
             self._free_bytes = self._cache.free_bytes
-        return self._staging.live_bytes + self._shard_bytes + self._tree.pending.bytes
 
     async def admit(self) -> None:
         """Return when a write may be taken in.
@@ -76,6 +80,7 @@ class Pressure:
 
     def _has_room(self) -> bool:
         """Whether limit and disk have room for a write: what is staged takes its length again when it is cut."""
+        self._look()
         if self.dirty_bytes >= self._limits.dirty_bytes:
             return False
         # As of the last look: a write that finds the disk full after all is told by the disk.

@@ -132,7 +132,8 @@ class ReadAhead:
             self._fetcher.bring([extent.chunk for extent in step], ahead=True)
             at += self._limits.fetch_bytes
             await trio.lowlevel.checkpoint()
-        stream.whole = self._streams.get(ino) is stream and at >= size
+        if at < size:  # nobody read it any more; who comes back may have it brought in again
+            stream.whole, stream.jumps = False, 0
 
     def _extents(self, ino: int, at: int) -> list[Extent]:
         return self._tree.extents.overlapping(ino, at, at + self._limits.fetch_bytes)

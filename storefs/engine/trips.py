@@ -134,7 +134,7 @@ def _take_in(data: bytes, span: Span, places: Sequence[ChunkPlace], path: Path |
     One that is damaged does not take its neighbours with it. Return the chunks, and whether the range is in the file.
     """
     view = memoryview(data)
-    outcomes = [_decode(view[place.offset - span.start :][: place.stored], place) for place in places]
+    outcomes = [outcome_of(view[place.offset - span.start :][: place.stored], place) for place in places]
     if path is None or any(isinstance(one, StorefsError) for one in outcomes):
         return outcomes, False
     try:
@@ -145,7 +145,8 @@ def _take_in(data: bytes, span: Span, places: Sequence[ChunkPlace], path: Path |
     return outcomes, True
 
 
-def _decode(payload: memoryview, place: ChunkPlace) -> Outcome:
+def outcome_of(payload: bytes | memoryview, place: ChunkPlace) -> Outcome:
+    """Return the content of a payload, or what is wrong with it. In any thread."""
     try:
         return decode_chunk(payload, place)
     except Corrupt as error:

@@ -1,5 +1,6 @@
 """The chunk index and the shards: where in the store a chunk's payload lies."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from storefs.model import ChunkId, ChunkPlace, Codec, ShardId, ShardInfo
@@ -17,12 +18,12 @@ class Chunks:
     def place(self, chunk: ChunkId) -> ChunkPlace | None:
         """Return where a chunk lies, or None."""
         row = self._database.row(f"SELECT {_COLUMNS} FROM chunk WHERE id = ?", (chunk,))
-        return _place(row) if row else None
+        return place_from(row) if row else None
 
     def in_shard(self, shard: ShardId) -> list[ChunkPlace]:
         """Return the chunks of a shard in the order of their payloads."""
         rows = self._database.rows(f'SELECT {_COLUMNS} FROM chunk WHERE shard = ? ORDER BY "offset"', (shard,))
-        return [_place(row) for row in rows]
+        return [place_from(row) for row in rows]
 
     def inside(self, shard: ShardId, start: int, end: int) -> list[ChunkPlace]:
         """Return the chunks of a shard that lie in ``start`` to ``end`` as a whole, in the order of their payloads."""
@@ -31,7 +32,7 @@ class Chunks:
             ORDER BY "offset" """,
             (shard, start, end),
         )
-        return [_place(row) for row in rows]
+        return [place_from(row) for row in rows]
 
     def insert(self, place: ChunkPlace) -> None:
         """Add a chunk that is not indexed yet."""
@@ -54,6 +55,7 @@ class Chunks:
         self._database.run("UPDATE shard SET size = ? WHERE id = ?", (size, shard))
 
 
-def _place(row: tuple[Any, ...]) -> ChunkPlace:
+def place_from(row: Sequence[Any]) -> ChunkPlace:
+    """Return the place that a row (id, shard, offset, stored, codec, size) describes."""
     chunk, shard, offset, stored, codec, size = row
     return ChunkPlace(chunk, shard, offset, stored, Codec(codec), size)

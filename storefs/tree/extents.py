@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from storefs.model import ChunkPlace, Codec, Extent, ShardId
+from storefs.model import ChunkPlace, Extent, ShardId
+from storefs.tree.chunks import place_from
 from storefs.tree.database import Database
 
 _COLUMNS = '"offset", length, chunk, skip'
@@ -75,9 +76,7 @@ class Extents:
                 AND c.shard = ?3 AND c."offset" >= ?4 AND c."offset" + c.stored <= ?5""",
             (first, last, shard, start, end),
         )
-        return [
-            WholeFile(row[0], row[1], ChunkPlace(row[2], row[3], row[4], row[5], Codec(row[6]), row[7])) for row in rows
-        ]
+        return [WholeFile(row[0], row[1], place_from(row[2:])) for row in rows]
 
     def places(self, ino: int) -> list[ChunkPlace]:
         """Return where the chunks of a file lie."""
@@ -86,7 +85,7 @@ class Extents:
             FROM extent AS e JOIN chunk AS c ON c.id = e.chunk WHERE e.ino = ?""",
             (ino,),
         )
-        return [ChunkPlace(row[0], row[1], row[2], row[3], Codec(row[4]), row[5]) for row in rows]
+        return [place_from(row) for row in rows]
 
     def count(self, ino: int, limit: int) -> int:
         """Return how many extents a file has, counting no further than ``limit``."""

@@ -24,10 +24,11 @@ class Contents:
         self._engine = engine
         self._tree = engine.tree
 
-    async def settle(self, ino: int) -> None:
-        """Return when nothing of the file is being cut; nothing will be until the next await."""
-        while (draft := self._engine.drafts.get(ino)) is not None and draft.cutting:
-            await draft.settled.wait()
+    async def settle(self, *inos: int) -> None:
+        """Return when nothing of the files is being cut; nothing will be until the next await."""
+        drafts = self._engine.drafts
+        while cutting := [one for ino in inos if (one := drafts.get(ino)) is not None and one.cutting]:
+            await cutting[0].settled.wait()
 
     def change(self, ino: int) -> AbstractContextManager[None]:
         """Return the transaction for a change of a file: recorded, unless it has lost its last name."""
@@ -71,10 +72,9 @@ class Contents:
         if not clears and size == inode.size:
             return
         now_ns = self._engine.world.clock.now_ns()
-        columns = {"size": size, "mtime_ns": now_ns, "ctime_ns": now_ns, "cid": self._engine.numbers.take()}
+        columns = {"size": size, "mtime_ns": now_ns, "ctime_ns": now_ns}
         with self.change(inode.ino):
-            if clears:
-                columns |= self.clear(inode.ino, offset, end)
+            columns |= self.clear(inode.ino, offset, end) if clears else {"cid": self._engine.numbers.take()}
             self._tree.inodes.update(inode.ino, **columns)
         self.forget_staged(inode.ino, offset, end if clears else offset)
 
@@ -124,16 +124,14 @@ class Contents:
                 raise PosixError(errno.ENXIO)
             return found
         at = offset
-        while at < inode.size:
-            staged = self._engine.drafts.pieces(inode.ino, at, inode.size)
-            if staged and staged[0].offset == at:
-                at = staged[0].end
-                continue
-            end = self._tree.extents.run_end(inode.ino, at)
-            if end == at:
-                return at
-            at = end
-        return inode.size
+        for piece in self._engine.drafts.pieces(inode.ino, offset, inode.size):
+            while at < piece.offset:
+                end = self._tree.extents.run_end(inode.ino, at)
+                if end == at:
+                    return at
+                at = end
+            at = max(at, piece.end)
+        return min(self._tree.extents.run_end(inode.ino, at), inode.size)
 
     def _next_data(self, ino: int, offset: int, size: int) -> int | None:
         extent = self._tree.extents.first_behind(ino, offset)

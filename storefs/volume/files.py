@@ -91,12 +91,7 @@ class Files:
         """
         self._engine.require_writable()
         await self._engine.pressure.admit()
-        while True:
-            await self._contents.settle(source)
-            await self._contents.settle(target)
-            # What settled first may be cut again by now.
-            if self._is_settled(source):
-                break
+        await self._contents.settle(source, target)
         read, written = self._attributes.get(source), self._attributes.get(target)
         if not (read.is_regular and written.is_regular):
             raise PosixError(errno.EISDIR if read.is_directory or written.is_directory else errno.EINVAL)
@@ -108,10 +103,6 @@ class Files:
         if length:
             self._contents.share(read, source_offset, written, target_offset, length)
         return length
-
-    def _is_settled(self, ino: int) -> bool:
-        draft = self._engine.drafts.get(ino)
-        return draft is None or not draft.cutting
 
     def flush(self, ino: int) -> None:
         """Take note that a file was closed somewhere: its content is whole as far as anyone knows."""

@@ -111,3 +111,28 @@ async def test_what_is_ahead_has_a_bound(make, world, tmp_path, autojump_clock, 
         for at in range(0, SIZE, STEP):
             assert await read(volume, ino, at, STEP) == data[at : at + STEP]
         assert 0 < most <= LIMITS.ahead_bytes + LIMITS.fetch_bytes
+
+
+async def test_a_file_that_was_left_alone_can_be_brought_in_later(make, world, tmp_path, autojump_clock, seed):
+    ino = await make(safetensors(seed))
+
+    async def slow(request):
+        if request.key.startswith(keys.SHARDS):
+            await trio.sleep(20)
+
+    async with world.engine_at(tmp_path / "two", LIMITS) as volume:
+        far = 5 << 20
+        world.store.before = slow
+        for at in (0, far, 0):
+            volume.engine.read_ahead.note(ino, at, at + STEP, SIZE)
+        await trio.sleep(200)
+        world.store.before = pass_by
+        for at in (far, 0, far, 0):
+            volume.engine.read_ahead.note(ino, at, at + STEP, SIZE)
+        await trio.sleep(5)
+        world.faults.away = True
+        assert len(await read(volume, ino)) == SIZE
+
+
+async def pass_by(_request):
+    """Hold nothing up."""

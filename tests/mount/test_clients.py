@@ -58,7 +58,8 @@ def test_clients_killed_amid_requests(directory_place: Place, mounts: Mounts, br
     mount = mounts(directory_place, bridge=bridge)
     for number in range(CLIENTS):
         (mount.path / f"{number}").write_bytes(os.urandom(1 << 16))
-    for _ in range(2):
+    stalls_ms, memory, tasks = [], [], []
+    for _ in range(3):
         clients = start_clients(mount.path)
         for client in clients:
             assert client.stdout is not None
@@ -66,13 +67,17 @@ def test_clients_killed_amid_requests(directory_place: Place, mounts: Mounts, br
         mount.status()  # from here on the longest stall is measured
         kill(clients)
         time.sleep(0.5)
-        stall_ms = mount.status()["kernel"]["stall_ms_max"]
-        print(f"longest stall of the loop: {stall_ms} ms")
-        # A loop that froze in a read would stand still until the next request came. (The time itself is the machine's.)
-        assert stall_ms < 1000
-        before_kib = memory_kib(mount)
+        kernel = mount.status()["kernel"]
+        stalls_ms.append(kernel["stall_ms_max"])
+        tasks.append(kernel["tasks"])
+        memory.append(memory_kib(mount))
+    print(f"longest stalls of the loop: {stalls_ms} ms; memory {memory} KiB; {tasks} tasks")
+    # A loop that froze in a read would stand still until the next request came. (The time itself is the machine's.)
+    assert max(stalls_ms) < 1000
+    # The first round makes what stays for good: the workers of pyfuse3, caches.
+    assert max(tasks[1:]) <= tasks[0] + 10
+    assert max(memory[1:]) < memory[0] + (16 << 10)
     assert (mount.path / "1").stat().st_size == 1 << 16
-    assert memory_kib(mount) < before_kib + (64 << 10)
     mount.umount()
 
 

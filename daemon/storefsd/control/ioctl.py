@@ -3,17 +3,9 @@
 import errno
 from collections.abc import Awaitable, Callable
 
+from storefs.core.ioctls import SYNC, WARM
 from storefs.errors import PosixError
 from storefs.volume.control import Control
-
-IOCTL_TYPE = 0xF5
-"""The type (bits 8 to 15) of all requests of storefs, as Linux's _IO(type, number) puts it."""
-
-SYNC = IOCTL_TYPE << 8 | 1
-"""_IO(0xF5, 1): what a write to the control file ``sync`` does."""
-
-WARM = IOCTL_TYPE << 8 | 2
-"""_IO(0xF5, 2): bring all that this file or directory holds to the disk of this machine."""
 
 _VERBS: dict[int, Callable[[Control, int], Awaitable[None]]] = {
     SYNC: lambda control, _: control.sync(),

@@ -1,4 +1,4 @@
-/* The bridge: lets the kernel serve opened files by itself, and adds four operations that pyfuse3 does not offer.
+/* The bridge: lets the kernel open files by itself, takes reads over, and adds four operations that pyfuse3 lacks.
  *
  * pyfuse3 hands most of its handlers the file's handle only. When open and opendir are answered by ENOSYS, the kernel
  * opens files itself, and the handle of every request is 0: the handlers could not tell which file is meant. The

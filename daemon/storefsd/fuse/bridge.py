@@ -9,7 +9,7 @@ from typing import Any
 import pyfuse3
 import trio
 
-from storefsd.control.ioctl import IOCTL_TYPE
+from storefs.core.ioctls import IOCTL_TYPE
 from storefsd.fuse.added import AddedOperations
 
 try:

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import pyfuse3
+import trio
 
 from storefs.errors import MissingPart, MountpointError
 from storefs.settings import Settings
@@ -75,6 +76,7 @@ class Session:
         """Return what the status of the mount says of its kernel side."""
         return {
             **self._bridge.state(),
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
             "requests": self._loop.requests if self._loop is not None else 0,
             "stall_ms_max": round(1000 * self._heartbeat.take(), 1),
         }
