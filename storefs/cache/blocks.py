@@ -31,6 +31,10 @@ class BlockChecks:
         if len(self._checks) > _CHUNKS_MAX:
             self._checks.popitem(last=False)
 
+    def known(self, chunk: ChunkId) -> "array[int] | None":
+        """Return the checks of a chunk, in its order, or None: what ``block_checks`` gave when it was proven."""
+        return self._checks.get(chunk)
+
     def read(self, place: ChunkPlace, start: int, end: int) -> memoryview | None:
         """Return the bytes ``start`` to ``end`` of a chunk's content from its shard file, or None if that cannot be.
 

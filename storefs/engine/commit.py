@@ -5,6 +5,7 @@ try and put unchanged until the number is taken, by us or by somebody else: a tr
 """
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -57,7 +58,7 @@ class Committer:
         chance: Chance,
         limits: Limits,
         writer: Writer,
-        wake: Wakeup,
+        sealed: Wakeup,
         halted: StorefsError | None = None,
     ) -> None:
         self._tree = tree
@@ -73,7 +74,9 @@ class Committer:
         self._writer = writer
         self.lock = trio.Lock()
         """Held while a commit is under way."""
-        self._wake = wake
+        self._wake = Wakeup()
+        self._sealed = sealed
+        self._uploading = trio.Lock()
         self._progress = trio.Event()
         self.last_commit_ns = 0
         """When this mount last committed, ns since 1970; 0 if it has not yet."""
@@ -105,6 +108,18 @@ class Committer:
                 failed = 0
             except StorefsError:
                 failed += 1
+
+    async def run_uploads(self) -> None:
+        """Put shards into the store as soon as they are full, for as long as the mount lives.
+
+        So a commit, and who waits for it, finds most of what it names there already.
+        """
+        while True:
+            await self._sealed.wait(math.inf)
+            try:
+                await self._upload()
+            except StorefsError as error:
+                log.debug("a shard stays here until the next commit: %s", error)
 
     async def sync(self, deadline_s: float | None = None) -> None:
         """Return when everything acknowledged before this call is in the store.
@@ -181,7 +196,7 @@ class Committer:
             except StorefsError as error:
                 failures.append(error)
 
-        async with trio.open_nursery() as nursery:
+        async with self._uploading, trio.open_nursery() as nursery:
             for shard in self._tree.shards.dirty():
                 if shard.state is ShardState.SEALED:
                     nursery.start_soon(upload, shard)

@@ -159,7 +159,8 @@ async def running(
                 partial(_checkpoint, engine),
             ]
             if not ro:
-                tasks += [engine.cutter.run, engine.committer.run, partial(_write_snapshots, engine)]
+                tasks += [engine.cutter.run, engine.committer.run, engine.committer.run_uploads]
+                tasks.append(partial(_write_snapshots, engine))
             for task in tasks:
                 nursery.start_soon(_keep_running, task)
             yield engine
@@ -201,9 +202,9 @@ async def _assemble(
     writer = Writer(0, bytes(16)) if ro else await node.claim(tree, store, clock, chance, world.host, fresh=power_cut)
     numbers = Numbers(tree.database, tree.local, writer.node)
     cache = ChunkCache(vault, files)
-    wake = Wakeup()
+    sealed = Wakeup()
     drafts = Drafts(staging)
-    shards = ShardLog(tree, files, offload, clock, chance, limits, wake)
+    shards = ShardLog(tree, files, offload, clock, chance, limits, sealed)
     recovered = Recovered(unclean, 0, 0, 0, ())
     if not ro:
         recovered = recover(tree, staging, cache, drafts, shards, numbers, unclean=unclean, verify=power_cut)
@@ -223,7 +224,7 @@ async def _assemble(
     reader = Reader(tree, drafts, fetcher, neighbours, read_ahead, cache, limits)
     cutter = Cutter(tree, drafts, staging, shards, reader, fetcher, Chunker(info.sizes), numbers, offload, limits)
     committer = Committer(
-        tree, cutter, shards, files, store, journal, offload, clock, chance, limits, writer, wake, halted
+        tree, cutter, shards, files, store, journal, offload, clock, chance, limits, writer, sealed, halted
     )
     pressure = Pressure(tree, staging, cache, cutter, committer, limits)
     follower = Follower(tree, drafts, journal, committer, world.kernel, references.__contains__, limits)

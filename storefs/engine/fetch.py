@@ -4,6 +4,7 @@ However many readers want a chunk, it is fetched once (one flight); neighbours o
 """
 
 import logging
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import trio
 
 from storefs.cache.blocks import BlockChecks
 from storefs.cache.chunks import ChunkCache, DecodedChunks, read_payload
+from storefs.core.digest import block_checks
 from storefs.core.ranges import Span, coalesce
 from storefs.engine.limits import Limits
 from storefs.engine.trips import Outcome, Trip, Trips, outcome_of
@@ -191,7 +193,8 @@ class Fetcher:
             if path is None:
                 outcomes: list[Outcome | None] = [self._from_disk(place) for place in places]
             else:
-                outcomes = await self._offload.run(_read_and_decode, path, places)
+                checks = [self._blocks.known(place.chunk) for place in places]
+                outcomes = await self._offload.run(_read_and_decode, path, places, checks)
         except Exception:  # the disk's fault or a defect: the store may still have them
             log.exception("reading from the cache failed")
             outcomes = [None] * len(places)
@@ -240,10 +243,18 @@ def _groups(places: Sequence[ChunkPlace]) -> Iterator[list[ChunkPlace]]:
     yield group
 
 
-def _read_and_decode(path: Path, places: Sequence[ChunkPlace]) -> list[Outcome | None]:
-    """Read chunks from their shard file: each one's content, what is wrong with it, or None if it is not there."""
+def _read_and_decode(
+    path: Path, places: Sequence[ChunkPlace], checks: Sequence["array[int] | None"]
+) -> list[Outcome | None]:
+    """Read chunks from their shard file: each one's content, what is wrong with it, or None if it is not there.
+
+    One whose checks are known was proven by its digest before: then they will do, at a tenth of the time.
+    """
     outcomes: list[Outcome | None] = []
-    for place in places:
+    for place, known in zip(places, checks, strict=True):
         payload = read_payload(path, place)
-        outcomes.append(None if payload is None else outcome_of(payload, place))
+        if payload is not None and known is not None and block_checks(payload) == known:
+            outcomes.append(payload)
+        else:
+            outcomes.append(None if payload is None else outcome_of(payload, place))
     return outcomes

@@ -30,7 +30,7 @@ class ShardLog:
         limits: Limits,
         sealed: Wakeup,
     ) -> None:
-        """``sealed`` is rung when a shard is full: there is something to commit."""
+        """``sealed`` is rung when a shard is full: there is something to upload."""
         self._tree = tree
         self._files = files
         self._offload = offload

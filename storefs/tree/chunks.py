@@ -17,8 +17,12 @@ class Chunks:
 
     def place(self, chunk: ChunkId) -> ChunkPlace | None:
         """Return where a chunk lies, or None."""
-        row = self._database.row(f"SELECT {_COLUMNS} FROM chunk WHERE id = ?", (chunk,))
-        return place_from(row) if row else None
+        remembered = self._database.remembered()
+        if chunk not in remembered:
+            row = self._database.row(f"SELECT {_COLUMNS} FROM chunk WHERE id = ?", (chunk,))
+            remembered[chunk] = place_from(row) if row else None
+        place: ChunkPlace | None = remembered[chunk]
+        return place
 
     def in_shard(self, shard: ShardId) -> list[ChunkPlace]:
         """Return the chunks of a shard in the order of their payloads."""

@@ -31,6 +31,8 @@ _PRAGMAS = (
 _DISK_ERRORS = (apsw.FullError, apsw.IOError, apsw.CantOpenError)
 """What SQLite raises when the disk is full: which of them depends on the file that could not grow."""
 
+_REMEMBERED_MAX = 8192
+
 CHECKPOINT_BYTES = 16 << 20
 """From this length on the write-ahead log is worth a checkpoint."""
 
@@ -87,7 +89,9 @@ class Database:
                 self.connection.execute(schema.LOCAL_SQL).fetchall()
         except (apsw.NotADBError, apsw.CorruptError) as error:
             raise Corrupt(f"{path} is not a readable SQLite file: {error}") from error
-        self.on_rollback: list[Callable[[], None]] = []
+        self._remembered: dict[Any, Any] = {}
+        self._remembered_at = 0
+        self.on_rollback: list[Callable[[], None]] = [self._remembered.clear]
 
     def close(self) -> None:
         """Checkpoint and close the file."""
@@ -105,6 +109,18 @@ class Database:
         """Return the first row's first column, a number (0 for no row and for NULL)."""
         row = self.connection.execute(sql, bindings).fetchone()
         return int(row[0]) if row is not None and row[0] is not None else 0
+
+    def remembered(self) -> dict[Any, Any]:
+        """Return what readers put in here since the tree last changed: answers that still hold.
+
+        Reading the same few rows over and over is most of what a mount does. Each change of any row, by whomever on
+        this connection, empties it; so does a rollback, which brings rows back without counting them.
+        """
+        changes = self.connection.total_changes()
+        if changes != self._remembered_at or len(self._remembered) > _REMEMBERED_MAX:
+            self._remembered.clear()
+            self._remembered_at = changes
+        return self._remembered
 
     def run(self, sql: str, bindings: Bindings = ()) -> None:
         """Run one statement that returns nothing."""

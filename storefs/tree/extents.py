@@ -8,6 +8,10 @@ from storefs.tree.database import Database
 
 _COLUMNS = '"offset", length, chunk, skip'
 
+_REGION_BYTES = 8 << 20
+_REGION_EXTENTS_MAX = 32
+"""So much of a file is remembered at once, where it has no more extents than this: looking through them is quick."""
+
 
 @dataclass(frozen=True, slots=True)
 class WholeFile:
@@ -26,12 +30,27 @@ class Extents:
 
     def overlapping(self, ino: int, start: int, end: int) -> list[Extent]:
         """Return the extents with a byte in ``start`` to ``end``, whole, in order."""
+        region = start // _REGION_BYTES
+        if end <= start or (end - 1) // _REGION_BYTES != region:
+            return self._overlapping(ino, start, end, -1)
+        remembered = self._database.remembered()
+        if (ino, region) not in remembered:
+            first = region * _REGION_BYTES
+            found = self._overlapping(ino, first, first + _REGION_BYTES, _REGION_EXTENTS_MAX + 1)
+            remembered[ino, region] = found if len(found) <= _REGION_EXTENTS_MAX else None
+        known: list[Extent] | None = remembered[ino, region]
+        if known is None:
+            return self._overlapping(ino, start, end, -1)
+        return [extent for extent in known if extent.end > start and extent.offset < end]
+
+    def _overlapping(self, ino: int, start: int, end: int, limit: int) -> list[Extent]:
+        """Look for them in the table; ``limit`` rows are looked at, all if it is negative."""
         # The one that reaches into the range from before is found apart: a range scan over all earlier ones is not.
         rows = self._database.rows(
             f"""SELECT {_COLUMNS} FROM extent WHERE ino = ?1 AND "offset" >= coalesce(
                     (SELECT max("offset") FROM extent WHERE ino = ?1 AND "offset" <= ?2), ?2)
-                AND "offset" < ?3 ORDER BY "offset" """,
-            (ino, start, end),
+                AND "offset" < ?3 ORDER BY "offset" LIMIT ?4""",
+            (ino, start, end, limit),
         )
         found = [Extent(*row) for row in rows]
         return found[1:] if found and found[0].end <= start else found

@@ -35,8 +35,12 @@ class Inodes:
 
     def size(self, ino: int) -> int | None:
         """Return a file's size, or None."""
-        row = self._database.row("SELECT size FROM inode WHERE ino = ?", (ino,))
-        return int(row[0]) if row else None
+        remembered = self._database.remembered()
+        if ino not in remembered:
+            row = self._database.row("SELECT size FROM inode WHERE ino = ?", (ino,))
+            remembered[ino] = int(row[0]) if row else None
+        size: int | None = remembered[ino]
+        return size
 
     def insert(self, ino: int, mode: int, uid: int, gid: int, now_ns: int, rdev: int = 0, target: bytes = b"") -> None:
         """Add an inode without content, all of its times ``now_ns``; a symbolic link's size is its target's length."""

@@ -181,3 +181,41 @@ def test_settings_that_cannot_be_read(directory_place: Place, mountpoint: Path, 
     done = run_storefs("mount", directory_place.source, mountpoint, "--config", tmp_path / "none.toml")
     assert done.returncode == 2
     assert "none.toml" in done.stderr
+
+
+@pytest.mark.parametrize("options", [{}, {"bridge": "no"}, {"ro": "yes"}], ids=["bridge", "plain", "ro"])
+def test_warm(directory_place: Place, mounts: Mounts, options: dict[str, str]) -> None:
+    writer = mounts(directory_place)
+    deeper = writer.path / ".hidden" / "deeper"
+    deeper.mkdir(parents=True)
+    for number in range(50):
+        (deeper / f"{number:02}").write_bytes(os.urandom(9000))
+    (writer.path / "beside").write_bytes(os.urandom(1 << 20))
+    writer.umount()
+    mount = mounts(directory_place, **options)
+    before = mount.status()["fetch"]["bytes"]
+    done = run_storefs("warm", mount.path / ".hidden")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(f"{mount.path / '.hidden'} is here\n")
+    asked = mount.status()["fetch"]["requests"]
+    assert 50 * 9000 <= mount.status()["fetch"]["bytes"] - before < 60 * 9000
+    assert sum(len(path.read_bytes()) for path in (mount.path / ".hidden" / "deeper").iterdir()) == 50 * 9000
+    assert mount.status()["fetch"]["requests"] == asked, "reading what is warm asks the store for nothing"
+    assert run_storefs("warm", mount.path / ".hidden").returncode == 0
+    assert mount.status()["fetch"]["requests"] == asked
+
+
+def test_warm_says_why_it_cannot(directory_place: Place, mounts: Mounts, tmp_path: Path) -> None:
+    writer = mounts(directory_place)
+    (writer.path / "large").write_bytes(os.urandom(9 << 20))
+    writer.umount()
+    small = mounts(directory_place, cache_size="8M")
+    done = run_storefs("warm", small.path / "large")
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert small.status()["fetch"]["bytes"] == 0
+    out_of_reach = mounts(directory_place, ro="yes", bridge="no")
+    done = run_storefs("warm", out_of_reach.path / "large")
+    assert done.returncode == 6
+    assert "'storefs warm' cannot reach it" in done.stderr
+    assert run_storefs("warm", tmp_path).returncode == 2

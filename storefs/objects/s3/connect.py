@@ -18,22 +18,16 @@ def connect(options: S3Options) -> tuple[Any, str]:
     """
     try:
         session = boto3.Session(profile_name=options.profile, region_name=options.region)
-        client = _client(session, options, unsigned=False)
-        if client.meta.endpoint_url.startswith("https://"):
-            # TLS protects the body already; hashing it as well costs more CPU than everything else in a put. The
-            # address is known only now: it may come from the environment or a profile.
-            client.close()
-            client = _client(session, options, unsigned=True)
-        return client, _provenance(session, options)
+        return _client(session, options), _provenance(session, options)
     except (BotoCoreError, ValueError) as error:
         raise UsageError(f"cannot set up a connection to {options.url}: {error}") from error
 
 
-def _client(session: boto3.Session, options: S3Options, *, unsigned: bool) -> Any:
-    """Return a client; ``unsigned`` leaves bodies out of the signature."""
-    s3: Any = {"addressing_style": "path" if options.path_style else "auto"}
-    if unsigned:
-        s3["payload_signing_enabled"] = False
+def _client(session: boto3.Session, options: S3Options) -> Any:
+    # Bodies stay out of the signature: hashing them costs more than everything else in a put, and whatever is stored
+    # carries digests of its own. Nobody who can change a body under way is kept out by a signature over plain HTTP:
+    # the answers to reads are not signed. TLS is what protects both.
+    s3: Any = {"addressing_style": "path" if options.path_style else "auto", "payload_signing_enabled": False}
     config = Config(
         connect_timeout=options.connect_timeout_s,
         read_timeout=options.read_timeout_s,
