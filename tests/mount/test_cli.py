@@ -190,6 +190,7 @@ def test_warm(directory_place: Place, mounts: Mounts, options: dict[str, str]) -
     deeper.mkdir(parents=True)
     for number in range(50):
         (deeper / f"{number:02}").write_bytes(os.urandom(9000))
+    writer.sync()  # what comes now goes to another shard: none of it is a neighbour that comes along
     (writer.path / "beside").write_bytes(os.urandom(1 << 20))
     writer.umount()
     mount = mounts(directory_place, **options)
