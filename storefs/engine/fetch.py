@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from storefs.cache.blocks import BlockChecks
-from storefs.cache.chunks import ChunkCache, DecodedChunks, read_payload
+from storefs.cache.chunks import ChunkCache, DecodedChunks, read_payloads
 from storefs.core.digest import block_checks
 from storefs.core.ranges import Span, coalesce
 from storefs.engine.limits import Limits
@@ -251,8 +251,7 @@ def _read_and_decode(
     One whose checks are known was proven by its digest before: then they will do, at a tenth of the time.
     """
     outcomes: list[Outcome | None] = []
-    for place, known in zip(places, checks, strict=True):
-        payload = read_payload(path, place)
+    for place, known, payload in zip(places, checks, read_payloads(path, places), strict=True):
         if payload is not None and known is not None and block_checks(payload) == known:
             outcomes.append(payload)
         else:
