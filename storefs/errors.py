@@ -92,14 +92,6 @@ class Corrupt(StorefsError):
     """Bytes are not what their digest, checksum or format says. They were not used."""
 
 
-class LostRace(StorefsError):
-    """Another mount committed first; this mount is read-only now and keeps what is pending in its cache."""
-
-    errno = errno.EROFS
-    http_status = 409
-    exit_code = 5
-
-
 class Diverged(StorefsError):
     """A committed change does not fit this replica of the tree: the replica is wrong and must be built again."""
 

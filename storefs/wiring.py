@@ -162,8 +162,6 @@ async def lock_cache(
             say(f"waiting for process {found.pid}, which still commits what was written at {found.mountpoint}")
             said = True
         await trio.sleep(0.2)
-    for path in home.lost(cache_dir(settings), name):
-        say(f"{path} keeps changes that lost a race: another mount's commit came first, no commit holds them")
     found.announce(mountpoint, finishing=False)
     return found
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storefs.errors import CacheLocked, NoSpace, StorefsError
-from storefs.tree.pending import Leftover, leftover
+from storefs.tree.pending import has_leftovers
 
 _SLOTS_MAX = 64
 
@@ -67,16 +67,14 @@ class CacheHome:
 def acquire(cache_dir: Path, name: str) -> CacheHome | Holder:
     """Lock a cache directory ``name`` (or ``name.2``, ...), or return the mount that is just finishing with it.
 
-    A directory whose last mount left changes behind comes before all others, so that they get committed; one whose
-    changes lost a race is passed over: it stays as it is, and a mount in it could not write.
+    A directory whose last mount left changes behind comes before all others, so that they get committed.
     Raises CacheLocked when too many mounts hold one, NoSpace or StorefsError when it cannot be made.
     """
     free, holders = _lock_free(cache_dir, name)
-    left = {home.path: leftover(home.tree) for home in free}
-    chosen = next((home for home in free if left[home.path] is Leftover.CHANGES), None)
+    chosen = next((home for home in free if has_leftovers(home.tree)), None)
     finishing = next((holder for holder in holders if holder.finishing), None)
     if chosen is None and finishing is None:
-        chosen = next((home for home in free if left[home.path] is Leftover.NOTHING), None)
+        chosen = next(iter(free), None)
     for home in free:
         if home is not chosen:
             home.release()
@@ -89,15 +87,6 @@ def acquire(cache_dir: Path, name: str) -> CacheHome | Holder:
     raise CacheLocked(f"all {_SLOTS_MAX} cache directories in {cache_dir} are in use: set another cache_dir")
 
 
-def lost(cache_dir: Path, name: str) -> list[Path]:
-    """Return the directories that keep changes which lost a race: no mount takes them."""
-    return [
-        path
-        for path in sorted(cache_dir.glob(f"{name}*"))
-        if path.is_dir() and leftover(path / CacheHome.TREE) is Leftover.LOST
-    ]
-
-
 def _lock_free(cache_dir: Path, name: str) -> tuple[list[CacheHome], list[Holder]]:
     """Lock every free directory up to the first new one; return them and who holds the others."""
     free: list[CacheHome] = []
@@ -105,7 +94,7 @@ def _lock_free(cache_dir: Path, name: str) -> tuple[list[CacheHome], list[Holder
     for number in range(1, _SLOTS_MAX + 1):
         path = cache_dir / (name if number == 1 else f"{name}.{number}")
         fresh = not path.exists()
-        if fresh and any(leftover(home.tree) is not Leftover.LOST for home in free):
+        if fresh and free:
             break
         lock = _try_lock(path)
         if isinstance(lock, Holder):

@@ -16,11 +16,12 @@ from storefs.core import commitheader, keys
 from storefs.core.backoff import Backoff
 from storefs.core.commitheader import CommitHeader
 from storefs.engine.cut import Cutter
+from storefs.engine.head import Head
 from storefs.engine.journal import Journal
 from storefs.engine.limits import Limits
 from storefs.engine.shardlog import ShardLog
 from storefs.engine.wakeup import Wakeup
-from storefs.errors import Corrupt, LostRace, NotCommitted, PreconditionFailed, StorefsError, UnknownFormat
+from storefs.errors import Corrupt, Diverged, NotCommitted, PreconditionFailed, StorefsError, UnknownFormat
 from storefs.ports import Chance, Clock, ObjectStore, Offload
 from storefs.shard import codec
 from storefs.tree import pending, schema
@@ -32,6 +33,8 @@ from storefs.tree.tree import Tree
 log = logging.getLogger(__name__)
 
 _RETRY = Backoff(first_s=0.5, most_s=5.0)
+_RACE = Backoff(first_s=0.02, most_s=1.0)
+"""Between two tries to be first: without it, mounts that lost together would meet again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,13 @@ class Committer:
         files: ShardFiles,
         store: ObjectStore,
         journal: Journal,
+        head: Head,
         offload: Offload,
         clock: Clock,
         chance: Chance,
         limits: Limits,
         writer: Writer,
         sealed: Wakeup,
-        halted: StorefsError | None = None,
     ) -> None:
         self._tree = tree
         self._cutter = cutter
@@ -67,6 +70,7 @@ class Committer:
         self._files = files
         self._store = store
         self._journal = journal
+        self._head = head
         self._offload = offload
         self._clock = clock
         self._chance = chance
@@ -82,8 +86,8 @@ class Committer:
         """When this mount last committed, ns since 1970; 0 if it has not yet."""
         self.trouble: StorefsError | None = None
         """Why the latest try failed; None after one that did not."""
-        self.halted = halted
-        """Why this mount commits no more and takes no changes (a lost race, a foreign format); None while it does."""
+        self.halted: StorefsError | None = None
+        """Why this mount commits no more and takes no changes (a foreign format, say); None while it does."""
 
     @property
     def committed(self) -> int:
@@ -125,7 +129,7 @@ class Committer:
         """Return when everything acknowledged before this call is in the store.
 
         Raises NotCommitted when the deadline (``store_deadline_s`` if None) passes first, and at once what cannot
-        get better: LostRace, NoSpace, StoreRefused, ...
+        get better: NoSpace, StoreRefused, ...
         """
         deadline_s = self._limits.store_deadline_s if deadline_s is None else deadline_s
         with trio.move_on_after(deadline_s):
@@ -160,13 +164,28 @@ class Committer:
                 self._progress.set()
                 self._progress = trio.Event()
 
+    async def advance(self) -> int:
+        """Apply what was committed elsewhere; return how many commits that were. The caller holds the lock."""
+        try:
+            return await self._head.advance()
+        except (UnknownFormat, Diverged) as error:
+            self.halt(error)
+
     async def _commit(self) -> None:
+        races = 0
+        while not await self._put_all():
+            races += 1
+            await self.advance()
+            await trio.sleep(_RACE.wait_s(races, self._chance.uniform(0, 1)))
+
+    async def _put_all(self) -> bool:
+        """Commit everything that is pending now; return False when another mount took the next number first."""
         if self.halted is not None:
             raise self.halted
-        if (intent := self._tree.local.intent) is not None:
-            await self._put(intent)
+        if (intent := self._tree.local.intent) is not None and not await self._put(intent):
+            return False
         if not self._tree.pending.count:
-            return
+            return True
         await self._shards.seal()
         high = self._tree.pending.last
         await self._upload()
@@ -175,8 +194,9 @@ class Committer:
             intent = await self._intend(low, upto)
             if intent is None:
                 self._confirm(upto, None)
-            else:
-                await self._put(intent)
+            elif not await self._put(intent):
+                return False
+        return True
 
     def _seal_before(self, high: int) -> int:
         """Return where the next commit ends at the latest: with the oldest shard, so that one carries about one."""
@@ -233,7 +253,8 @@ class Committer:
         await self._offload.run(sync_log, self._tree.database.path)
         return intent
 
-    async def _put(self, intent: Intent) -> None:
+    async def _put(self, intent: Intent) -> bool:
+        """Put a commit; return False when its number is taken by another one."""
         try:
             await self._store.put_if_absent(keys.journal(intent.seq), intent.object)
         except PreconditionFailed:
@@ -242,39 +263,20 @@ class Committer:
             except (UnknownFormat, Corrupt) as error:
                 self.halt(error)
             if taken is None or taken.header.nonce != intent.nonce:
-                self._lose(intent.seq)
+                return False
         header, _ = commitheader.parse(intent.object, intent.seq)
         self._confirm(intent.high, Position(header.seq, header.nonce, header.chain), len(intent.object))
         self.last_commit_ns = self._clock.now_ns()
         log.debug("commit %d holds changes %d to %d", intent.seq, intent.low, intent.high)
+        return True
 
     def halt(self, error: StorefsError) -> NoReturn:
         """Take no changes from now on, because of ``error``; raise it."""
         self.halted = error
         raise error from None
 
-    def _lose(self, seq: int) -> NoReturn:
-        """Stop committing: another mount was first, and its changes cannot be put under ours yet."""
-        with self._tree.database.transaction():
-            self._tree.local.put("lost", seq)
-        self.halt(
-            LostRace(
-                f"another mount made commit {seq} first; this mount is read-only now and keeps"
-                f" {self._tree.pending.count} changes in its cache directory"
-            )
-        )
-
     def _confirm(self, high: int, position: Position | None, stored: int = 0) -> None:
-        """Record that the store holds the changes up to ``high``: they are no longer pending."""
-        tree = self._tree
-        with tree.database.transaction():
-            tree.pending.drop(high)
-            tree.shards.commit(high)
-            tree.local.intent = None
-            if position is not None:
-                tree.local.position = position
-                size = tree.local.get("journal_bytes")
-                tree.local.put("journal_bytes", (size if isinstance(size, int) else 0) + stored)
+        self._head.confirm(high, position, stored)
         self.trouble = None
         self._progress.set()
         self._progress = trio.Event()

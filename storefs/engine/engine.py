@@ -22,6 +22,7 @@ from storefs.engine.cut import Cutter
 from storefs.engine.drafts import Drafts
 from storefs.engine.fetch import Fetcher
 from storefs.engine.follow import Follower
+from storefs.engine.head import Head
 from storefs.engine.journal import Journal
 from storefs.engine.limits import Limits
 from storefs.engine.neighbours import Neighbours
@@ -34,7 +35,7 @@ from storefs.engine.snapshots import Snapshots
 from storefs.engine.trips import Trips
 from storefs.engine.wakeup import Wakeup
 from storefs.engine.warm import Warmer
-from storefs.errors import Corrupt, LostRace, ReadOnly, StorefsError
+from storefs.errors import Corrupt, ReadOnly
 from storefs.model import ROOT_INO
 from storefs.ports import Chance, Clock, KernelCache, ObjectStore, Offload
 from storefs.tree.database import checkpoint, sync_log
@@ -190,13 +191,7 @@ async def _assemble(
 ) -> Engine:
     store, clock, chance, offload = world.store, world.clock, world.chance, world.offload
     journal = Journal(store, offload)
-    halted: StorefsError | None = None
-    try:
-        await catch_up(tree, journal, staging)
-    except LostRace as error:
-        halted = error
-        with tree.database.transaction():
-            tree.local.put("lost", tree.local.position.seq + 1)
+    await catch_up(tree, journal, staging)
     unclean = tree.local.get("clean") == 0
     power_cut = unclean and tree.local.get("machine_boot") != world.machine_boot
     writer = Writer(0, bytes(16)) if ro else await node.claim(tree, store, clock, chance, world.host, fresh=power_cut)
@@ -223,11 +218,13 @@ async def _assemble(
     read_ahead = ReadAhead(tree, fetcher, trips, cache, limits, nursery)
     reader = Reader(tree, drafts, fetcher, neighbours, read_ahead, cache, limits)
     cutter = Cutter(tree, drafts, staging, shards, reader, fetcher, Chunker(info.sizes), numbers, offload, limits)
+    head = Head(tree, drafts, journal, world.kernel, references.__contains__, numbers, writer.node, clock, limits)
     committer = Committer(
-        tree, cutter, shards, files, store, journal, offload, clock, chance, limits, writer, sealed, halted
+        tree, cutter, shards, files, store, journal, head, offload, clock, chance, limits, writer, sealed
     )
+    await committer.advance()
     pressure = Pressure(tree, staging, cache, cutter, committer, limits)
-    follower = Follower(tree, drafts, journal, committer, world.kernel, references.__contains__, limits)
+    follower = Follower(committer, limits)
     return Engine(
         world=world, info=info, limits=limits, home=home, tree=tree, staging=staging, cache=cache, drafts=drafts,
         numbers=numbers, references=references, trips=trips, neighbours=neighbours, read_ahead=read_ahead,

@@ -94,13 +94,18 @@ def _decode(data: bytes, seq: int) -> Commit:
     return Commit(header, changes)
 
 
-def apply_commit(tree: Tree, commit: Commit) -> None:
-    """Apply the next commit to a replica without pending changes: one transaction. Raises Diverged."""
+def check_follows(tree: Tree, commit: Commit) -> None:
+    """Raise Diverged unless a commit is the next one of the history that this replica has applied."""
     at, header = tree.local.position, commit.header
     if header.seq != at.seq + 1 or header.previous != at.nonce:
         raise Diverged(f"commit {header.seq} does not follow commit {at.seq} as this replica has it")
     if header.chain != commitheader.link(at.chain, commit.changes):
         raise Diverged(f"commit {header.seq} continues another history than the one applied here")
+
+
+def apply_commit(tree: Tree, commit: Commit) -> None:
+    """Apply the next commit to a replica without pending changes: one transaction. Raises Diverged."""
+    check_follows(tree, commit)
     with tree.database.transaction():
         apply.apply(tree.database, commit.changes)
         tree.local.position = commit.position

@@ -15,6 +15,7 @@ class Limits:
         commit_interval_s: the longest that a change waits for its commit while the store is there.
         commit_rows: operations in one commit.
         idle_s: a file that is not written for so long counts as whole.
+        offline_s: what waited longer for its commit does not replace what others wrote to the same file since.
         store_deadline_s: how long a call that needs the store waits for it, all tries together.
         shard_bytes: a shard is sealed from this length on.
         window_bytes: how much of the staged data is cut into chunks at once (memory).
@@ -40,6 +41,7 @@ class Limits:
     commit_interval_s: float = 5.0
     commit_rows: int = 20_000
     idle_s: float = 5.0
+    offline_s: float = 86_400.0
     store_deadline_s: float = 60.0
     shard_bytes: int = 64 << 20
     window_bytes: int = 32 << 20

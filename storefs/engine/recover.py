@@ -11,7 +11,7 @@ from storefs.core.writemap import Piece, WriteMap
 from storefs.engine.drafts import Drafts
 from storefs.engine.journal import Commit, Journal, apply_commit
 from storefs.engine.shardlog import ShardLog
-from storefs.errors import Corrupt, LostRace
+from storefs.errors import Corrupt
 from storefs.model import ChunkPlace, Inode, ShardInfo
 from storefs.shard.format import InlineEntry
 from storefs.shard.reader import decode_chunk
@@ -47,8 +47,8 @@ async def catch_up(tree: Tree, journal: Journal, staging: Staging) -> int:
     """Apply what was committed since this replica was last in use; return how many commits that were.
 
     A commit that this replica was putting when it stopped is recognized by its nonce: its changes are no longer
-    pending then. Raises LostRace when somebody else's commit stands where pending changes, or staged writes, would have
-    to go.
+    pending then. Ends before somebody else's commit that has to go under pending changes or staged writes: that needs
+    more than is there at this point (see Head).
     """
     # Their rows stand where an undo would put them back.
     for ino in tree.local.orphans():
@@ -61,11 +61,7 @@ async def catch_up(tree: Tree, journal: Journal, staging: Staging) -> int:
             if _is_own(tree, commit):
                 _confirm_own(tree, commit)
             elif tree.pending.count or any(_unsettled(tree, staging)):
-                raise LostRace(
-                    f"another mount made commit {commit.header.seq} while changes of this cache"
-                    f" ({tree.pending.count}, and staged writes) were not committed; they are kept, and this mount is"
-                    " read-only"
-                )
+                break
             else:
                 apply_commit(tree, commit)
             applied += 1

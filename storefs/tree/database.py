@@ -132,6 +132,19 @@ class Database:
         return self.connection.changes()
 
     @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Within a transaction: what happens inside is taken back if it raises, and what came before is not."""
+        self.run("SAVEPOINT attempt")
+        try:
+            yield
+        except BaseException:
+            self.run("ROLLBACK TO attempt")
+            self._remembered.clear()
+            raise
+        finally:
+            self.run("RELEASE attempt")
+
+    @contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything inside happens, or nothing. Transactions do not nest. Raises NoSpace when the disk is full."""
         # Not apsw's own context manager: that one holds the GIL while COMMIT writes.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from storefs.model import ChunkPlace, Extent, ShardId
+from storefs.model import FILE_BYTES_MAX, ChunkPlace, Extent, ShardId
 from storefs.tree.chunks import place_from
 from storefs.tree.database import Database
 
@@ -36,7 +36,8 @@ class Extents:
         remembered = self._database.remembered()
         if (ino, region) not in remembered:
             first = region * _REGION_BYTES
-            found = self._overlapping(ino, first, first + _REGION_BYTES, _REGION_EXTENTS_MAX + 1)
+            last = min(first + _REGION_BYTES, FILE_BYTES_MAX)
+            found = self._overlapping(ino, first, last, _REGION_EXTENTS_MAX + 1)
             remembered[ino, region] = found if len(found) <= _REGION_EXTENTS_MAX else None
         known: list[Extent] | None = remembered[ino, region]
         if known is None:

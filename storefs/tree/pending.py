@@ -7,7 +7,7 @@ operation's own changeset into the local table ``pending``. A commit takes a clo
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum
+from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
@@ -22,6 +22,13 @@ _REPLICATED = frozenset(schema.REPLICATED)
 def is_replicated(table: str) -> bool:
     """Whether changes of ``table`` are recorded and applied."""
     return table in _REPLICATED
+
+
+@dataclass(slots=True)
+class Noted:
+    """What was changed, once it is known."""
+
+    changes: bytes = b""
 
 
 class Pending:
@@ -65,6 +72,35 @@ class Pending:
                 self.last = self._database.connection.last_insert_rowid()
                 self.bytes += len(changes)
                 self.count += 1
+
+    @contextmanager
+    def noted(self) -> Iterator["Noted"]:
+        """Within a transaction: note what changes inside, for ``replace``."""
+        noted = Noted()
+        self._recorder.start()
+        try:
+            yield noted
+        finally:
+            self._recorder.stop()
+        noted.changes = self._recorder.changeset()
+
+    def replace(self, changes: bytes) -> int:
+        """Let ``changes`` be all that is pending, within the caller's transaction; return their id, 0 for none.
+
+        It is the lowest that was pending: who waits for a later one to be committed waits on.
+        """
+        first = self.first()
+        self._database.run("DELETE FROM pending")
+        if not changes:
+            self._remeasure()
+            return 0
+        if first:
+            self._database.run("INSERT INTO pending VALUES (?, ?)", (first, changes))
+        else:
+            self._database.run("INSERT INTO pending (changeset) VALUES (?)", (changes,))
+            first = self._database.connection.last_insert_rowid()
+        self._remeasure()
+        return first
 
     def prove(self) -> None:
         """Show with a probe row in each replicated table that its changes are recorded; leaves nothing behind.
@@ -117,26 +153,17 @@ def merge(changesets: list[bytes]) -> bytes:
         builder.close()
 
 
-class Leftover(Enum):
-    """What the last mount of a cache directory left in its replica."""
+def has_leftovers(path: Path) -> bool:
+    """Whether the last mount left changes in the replica at ``path``, in use by nobody, or was cut off.
 
-    NOTHING = "nothing"
-    CHANGES = "changes"
-    """Changes that no commit holds, or it was cut off: the next mount takes them over."""
-    LOST = "lost"
-    """Changes that lost the race against another mount's: kept, and of no use to a mount that is to write."""
-
-
-def leftover(path: Path) -> Leftover:
-    """Return what the replica at ``path``, in use by nobody, holds."""
+    The next mount takes them over.
+    """
     if not path.exists():
-        return Leftover.NOTHING
+        return False
     try:
         with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
             changes = connection.execute("SELECT count(*) FROM pending").fetchone()
-            marks = connection.execute("SELECT key, value FROM state WHERE key IN ('clean', 'lost')").fetchall()
+            clean = connection.execute("SELECT value FROM state WHERE key = 'clean'").fetchone()
     except apsw.Error:
-        return Leftover.NOTHING
-    if any(key == "lost" for key, _ in marks):
-        return Leftover.LOST
-    return Leftover.NOTHING if changes == (0,) and ("clean", 1) in marks else Leftover.CHANGES
+        return False
+    return changes != (0,) or clean != (1,)

@@ -71,6 +71,11 @@ class LocalShards:
         for shard in shards:
             self._database.run("DELETE FROM local_shard WHERE id = ?", (shard,))
 
+    def renumber(self, pending: int) -> None:
+        """Let everything belong to the one change ``pending``, which all others were merged into."""
+        self._database.run("UPDATE local_shard SET first = ?1, seal = CASE seal WHEN 0 THEN 0 ELSE ?1 END", (pending,))
+        self._database.run("UPDATE held SET pending = ?", (pending,))
+
     def hold(self, chunk: ChunkId, pending: int) -> None:
         """Keep a cached chunk until the change ``pending`` is committed."""
         self._database.run(

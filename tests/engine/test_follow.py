@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from storefs.core import commitheader, keys
-from storefs.errors import Diverged, LostRace, UnknownFormat
+from storefs.errors import Diverged, UnknownFormat
 from storefs.model import ROOT_INO
 from storefs.testing.world import FOLDER_MODE, create, find, listing, noise, put_file, read, tables, write
 from storefs.volume.attributes import Changes
@@ -66,24 +66,7 @@ async def test_own_commits_tell_the_kernel_nothing(world, tmp_path, autojump_clo
     assert told(world) == ([], [])
 
 
-async def test_nothing_is_applied_under_a_draft(world, tmp_path, autojump_clock):
-    """Contents are taken whole: in-place writes of two mounts must not be mixed in one file."""
-    async with world.engine_at(tmp_path / "one") as one:
-        await put_file(one, "file", b"0" * 8192)
-        await one.files.fsync()
-        async with world.engine_at(tmp_path / "two") as two:
-            await write(one, find(one, "file"), b"1" * 4096)  # staged there, not pending yet
-            await write(two, find(two, "file"), b"2" * 4096, 4096)
-            await two.files.fsync()
-            assert await one.engine.follower.poll() == 0
-            assert await read(one, find(one, "file")) == b"1" * 4096 + b"0" * 4096
-            with pytest.raises(LostRace):
-                await one.files.fsync()
-    async with world.engine_at(tmp_path / "three") as three:
-        assert await read(three, find(three, "file")) == b"0" * 4096 + b"2" * 4096
-
-
-async def test_a_change_made_while_the_store_answers_is_not_applied_under(world, tmp_path, autojump_clock):
+async def test_a_change_made_while_the_store_answers_goes_on_top(world, tmp_path, autojump_clock):
     async with world.engine_at(tmp_path / "one") as one, world.engine_at(tmp_path / "two") as two:
         await put_file(one, "theirs", b"1")
         await one.files.fsync()
@@ -93,8 +76,8 @@ async def test_a_change_made_while_the_store_answers_is_not_applied_under(world,
                 create(two, "mine")
 
         world.store.after = change_meanwhile
-        assert await two.engine.follower.poll() == 0
-        assert listing(two) == ["mine"]
+        assert await two.engine.follower.poll() == 1
+        assert listing(two) == ["mine", "theirs"]
 
 
 async def test_a_file_in_use_that_goes_elsewhere_stays_readable_here(world, tmp_path, autojump_clock, seed):
