@@ -113,6 +113,13 @@ class KernelCache(Protocol):
         """Drop the cached answer (positive or negative) to the lookup of ``name`` in ``parent``."""
         ...
 
+    async def settled(self) -> None:
+        """Return when all that was asked before is done.
+
+        Nothing that the kernel waits for may wait for this: a call on a directory holds locks that forgetting needs.
+        """
+        ...
+
     def store(self, contents: Mapping[int, bytes]) -> bool:
         """Put whole contents of files into the page cache, by inode; return False when that is too much just now.
 

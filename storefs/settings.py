@@ -59,11 +59,15 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def level(text: str) -> str:
-    """Read a log level."""
-    if text.lower() not in ("debug", "info", "warning", "error"):
-        raise ValueError("one of debug, info, warning, error")
-    return text.lower()
+def one_of(*words: str) -> Callable[[str], str]:
+    """Return what reads one of some words."""
+
+    def read(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return text.lower()
+
+    return read
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,13 @@ TABLE = (
     Setting("cache_size", size, None, "disk that the cache may take [20G, at most half of the free space]"),
     Setting("dirty_limit", size, None, "how much may wait for the store before writes wait [half of cache_size]"),
     Setting("commit_interval", duration, 5.0, "the longest that a change waits for its commit"),
+    Setting("commit", one_of("interval", "close"), "interval", "close: a close returns when its file is in the store"),
+    Setting(
+        "consistency",
+        one_of("relaxed", "strict"),
+        "relaxed",
+        "strict: mkdir, O_EXCL, link and rename return when they are in the store: locks between machines",
+    ),
     Setting("store_deadline", duration, 60.0, "how long a call waits for the store, all tries together"),
     Setting("poll_interval", duration, 1.0, "how often commits of other mounts are looked for"),
     Setting("memory", size, 128 << 20, "memory for decoded chunks"),
@@ -99,7 +110,7 @@ TABLE = (
     Setting("uid", whole, None, "show all files as owned by this user id"),
     Setting("gid", whole, None, "show all files as owned by this group id"),
     Setting("bridge", switch, True, "let the kernel open files by itself (needs the C extension of the daemon)"),
-    Setting("log_level", level, "info", "debug, info, warning or error"),
+    Setting("log_level", one_of("debug", "info", "warning", "error"), "info", "debug, info, warning or error"),
     Setting("log_file", path, None, "where a daemon in the background logs [<cache_dir>/logs/]"),
 )
 

@@ -180,6 +180,8 @@ def limits(settings: Settings, home_path: Path) -> Limits:
         commit_interval_s=settings.number("commit_interval"),
         store_deadline_s=settings.number("store_deadline"),
         poll_s=settings.number("poll_interval"),
+        strict=settings.text("consistency") == "strict",
+        commit_on_close=settings.text("commit") == "close",
     )
 
 

@@ -125,15 +125,17 @@ class Committer:
             except StorefsError as error:
                 log.debug("a shard stays here until the next commit: %s", error)
 
-    async def sync(self, deadline_s: float | None = None) -> None:
-        """Return when everything acknowledged before this call is in the store.
+    async def sync(self, deadline_s: float | None = None, *, cut: bool = True) -> None:
+        """Return when everything acknowledged before this call is in the store; without ``cut`` only what is pending
+        is: names and attributes, and contents that were cut into chunks.
 
         Raises NotCommitted when the deadline (``store_deadline_s`` if None) passes first, and at once what cannot
         get better: NoSpace, StoreRefused, ...
         """
         deadline_s = self._limits.store_deadline_s if deadline_s is None else deadline_s
         with trio.move_on_after(deadline_s):
-            await self._cutter.drain()
+            if cut:
+                await self._cutter.drain()
             goal = self._tree.pending.last
             if self.committed >= goal:
                 return

@@ -89,6 +89,8 @@ class Engine:
     snapshots: Snapshots
     writer: Writer
     recovered: Recovered
+    exclusive: set[int]
+    """Inodes whose newest name waits for its commit; see volume/exclusive."""
     ro: bool
 
     @property
@@ -218,7 +220,10 @@ async def _assemble(
     read_ahead = ReadAhead(tree, fetcher, trips, cache, limits, nursery)
     reader = Reader(tree, drafts, fetcher, neighbours, read_ahead, cache, limits)
     cutter = Cutter(tree, drafts, staging, shards, reader, fetcher, Chunker(info.sizes), numbers, offload, limits)
-    head = Head(tree, drafts, journal, world.kernel, references.__contains__, numbers, writer.node, clock, limits)
+    exclusive: set[int] = set()
+    head = Head(
+        tree, drafts, journal, world.kernel, references.__contains__, numbers, writer.node, clock, limits, exclusive
+    )
     committer = Committer(
         tree, cutter, shards, files, store, journal, head, offload, clock, chance, limits, writer, sealed
     )
@@ -229,7 +234,7 @@ async def _assemble(
         world=world, info=info, limits=limits, home=home, tree=tree, staging=staging, cache=cache, drafts=drafts,
         numbers=numbers, references=references, trips=trips, neighbours=neighbours, read_ahead=read_ahead,
         warmer=Warmer(tree, trips, cache, limits), reader=reader, cutter=cutter, committer=committer, pressure=pressure,
-        follower=follower, snapshots=snapshots, writer=writer, recovered=recovered, ro=ro,
+        follower=follower, snapshots=snapshots, writer=writer, recovered=recovered, exclusive=exclusive, ro=ro,
     )  # fmt: skip
 
 

@@ -2,10 +2,9 @@
 
 import logging
 
-import trio
-
 from storefs.engine.commit import Committer
 from storefs.engine.limits import Limits
+from storefs.engine.wakeup import Wakeup
 from storefs.errors import StorefsError
 
 log = logging.getLogger(__name__)
@@ -17,13 +16,18 @@ class Follower:
     def __init__(self, committer: Committer, limits: Limits) -> None:
         self._committer = committer
         self._limits = limits
+        self._wake = Wakeup()
         self.trouble: StorefsError | None = None
         """Why the latest look at the journal failed; None after one that did not."""
+
+    def wake(self) -> None:
+        """Look at the journal now."""
+        self._wake.ring()
 
     async def run(self) -> None:
         """Look at the journal each ``poll_s``, for as long as the mount lives."""
         while True:
-            await trio.sleep(self._limits.poll_s)
+            await self._wake.wait(self._limits.poll_s)
             try:
                 await self.poll()
                 self.trouble = None

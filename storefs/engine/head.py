@@ -40,7 +40,9 @@ class Head:
         node: int,
         clock: Clock,
         limits: Limits,
+        exclusive: set[int],
     ) -> None:
+        """Of ``exclusive``, inodes whose newest name must be ours alone, those are dropped that lost it."""
         self._tree = tree
         self._drafts = drafts
         self._journal = journal
@@ -50,6 +52,7 @@ class Head:
         self._node = node
         self._clock = clock
         self._limits = limits
+        self._exclusive = exclusive
         self.conflicts = 0
 
     async def advance(self) -> int:
@@ -101,6 +104,7 @@ class Head:
             seq=header.seq + 1,
             dirty={draft.ino for draft in self._drafts.all() if not tree.local.is_orphan(draft.ino)},
             in_use=self._in_use,
+            exclusive=self._exclusive,
             stale_before_ns=now_ns - int(self._limits.offline_s * 1e9),
             now_ns=now_ns,
         )

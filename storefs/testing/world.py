@@ -116,6 +116,9 @@ class RecordingKernel:
         """Remember (directory, name)."""
         self.entries.append((parent, name))
 
+    async def settled(self) -> None:
+        """Have nothing to wait for."""
+
     def store(self, contents: Mapping[int, bytes]) -> bool:
         """Remember what was put into the page cache, unless it ``takes`` nothing."""
         if self.takes:

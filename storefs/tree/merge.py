@@ -57,10 +57,12 @@ class Merge:
         theirs: Side,
         *,
         dirty: set[int],
+        exclusive: set[int],
         stale_before_ns: int,
         now_ns: int,
     ) -> None:
-        """``dirty`` are inodes with staged writes: their content counts as mine.
+        """``dirty`` are inodes with staged writes: their content counts as mine. Of ``exclusive`` those are dropped
+        that do not get the name they were made or renamed for.
 
         What I wrote to a file before ``stale_before_ns`` does not replace what somebody wrote since.
         """
@@ -70,6 +72,7 @@ class Merge:
         self._mine = mine
         self._theirs = theirs
         self._dirty = dirty
+        self._exclusive = exclusive
         self._stale_before_ns = stale_before_ns
         self._now_ns = now_ns
         self._wishes: list[Wish] = []
@@ -112,7 +115,7 @@ class Merge:
 
     def _merge_both(self, ino: int, base: Version, mine: Version, theirs: Version) -> None:
         result, copy = self._contents(ino, base, mine, theirs)
-        names = self._names(base, mine, theirs)
+        names = self._names(ino, base, mine, theirs)
         if not names and ino != ROOT_INO:
             if result.cid == base.cid or not theirs.names:
                 self._remove(ino, theirs)
@@ -158,9 +161,11 @@ class Merge:
         result = replace(merged, row=tuple(row), extents=mine.extents)
         return result, (theirs, self._theirs) if they_wrote else None
 
-    def _names(self, base: Version, mine: Version, theirs: Version) -> dict[Name, Place]:
+    def _names(self, ino: int, base: Version, mine: Version, theirs: Version) -> dict[Name, Place]:
         """Return the names of a file that both have."""
         my_new, their_new = _less(mine.names, base), _less(theirs.names, base)
+        if my_new and their_new and base.names.keys() - mine.names.keys() - theirs.names.keys():
+            self._exclusive.discard(ino)
         if base.kind == schema.DIRECTORY_KIND:
             return dict(theirs.names if their_new else my_new or theirs.names)
         taken = base.names.keys() - mine.names.keys()
@@ -204,6 +209,10 @@ class Merge:
             self._insert(Name(parent, at.name), ino, place)
         elif there.ino == ino:
             return
+        elif ino in self._exclusive:
+            self._exclusive.discard(ino)
+            if ino in self._mine.edits.created:
+                self._tree.inodes.remove(ino)
         elif there.is_directory and place.kind == schema.DIRECTORY_KIND and ino in self._mine.edits.created:
             self._pour(ino, there.ino)
         else:

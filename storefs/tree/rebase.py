@@ -28,6 +28,7 @@ class Local:
         numbers: where new inodes get their numbers from.
         node: its number; ``seq`` is the commit that its pending changes will be at the earliest.
         dirty: inodes with staged writes.
+        exclusive: inodes whose newest name must be theirs or go; those that lose it are dropped from the set.
         in_use: tells which inodes the kernel holds.
         stale_before_ns: what was written before is too old to replace what others wrote since.
         now_ns: the time.
@@ -37,6 +38,7 @@ class Local:
     node: int
     seq: int
     dirty: set[int]
+    exclusive: set[int]
     in_use: Callable[[int], bool]
     stale_before_ns: int
     now_ns: int
@@ -136,6 +138,7 @@ def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local:
             Side(here, local.node, local.seq),
             Side(there, node, seq),
             dirty=local.dirty,
+            exclusive=local.exclusive,
             stale_before_ns=local.stale_before_ns,
             now_ns=local.now_ns,
         )

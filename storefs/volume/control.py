@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import trio
+
 import storefs
 from storefs.core import keys
 from storefs.engine.engine import Engine
@@ -124,6 +126,12 @@ class Control:
             await self._engine.committer.sync()
         with contextlib.suppress(StoreError):  # what is written is safe; status tells of trouble with following
             await self._engine.follower.poll()
+        with trio.move_on_after(self._engine.limits.store_deadline_s):
+            await self._engine.world.kernel.settled()
+
+    def hint(self) -> None:
+        """Look for commits of others now: somebody has said that there are some."""
+        self._engine.follower.wake()
 
     async def warm(self, ino: int) -> None:
         """Return when all that a file or directory holds is on this disk. Raises NoSpace if the cache is too small."""

@@ -111,6 +111,17 @@ class Files:
             draft.whole = True
             self._engine.cutter.wake()
 
+    async def close(self, ino: int) -> None:
+        """Take note of a close; with ``commit_on_close`` return when what was changed of the file is in the store.
+
+        Raises NotCommitted (EIO) and its kin.
+        """
+        self.flush(ino)
+        if self._engine.limits.commit_on_close and not self._engine.ro:
+            inode = self._attributes.get(ino)
+            if inode.ctime_ns > self._engine.committer.last_commit_ns:  # else there is nothing of it to commit
+                await self._engine.committer.sync()
+
     async def fsync(self) -> None:
         """Return when everything acknowledged before is in the store. Raises NotCommitted (EIO) and its kin."""
         if not self._engine.ro:

@@ -118,8 +118,8 @@ class Names:
         self._remove(parent, name, inode)
         return inode.ino
 
-    def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, *, replace: bool = True) -> None:
-        """Move a name; what it replaces goes in the same moment.
+    def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, *, replace: bool = True) -> int:
+        """Move a name; what it replaces goes in the same moment. Return the inode that it leads to.
 
         Raises PosixError (ENOENT, EEXIST unless ``replace``, EISDIR, ENOTDIR, ENOTEMPTY, EINVAL into itself).
         """
@@ -132,7 +132,7 @@ class Names:
         if victim is not None and not replace:
             raise PosixError(errno.EEXIST, os.fsdecode(new_name))
         if victim is not None and victim.ino == inode.ino:
-            return  # two names of one file: POSIX wants nothing to happen
+            return inode.ino  # two names of one file: POSIX wants nothing to happen
         if inode.is_directory:
             self._check_no_cycle(inode.ino, new_parent)
         if victim is not None:
@@ -148,6 +148,7 @@ class Names:
             for directory in {parent, new_parent}:
                 self._touch(directory, now_ns)
         self._drop_draft(victim)
+        return inode.ino
 
     def exchange(self, parent: int, name: bytes, new_parent: int, new_name: bytes) -> None:
         """Swap what two names lead to. Raises PosixError (ENOENT, EINVAL into itself)."""

@@ -6,6 +6,7 @@ from storefs.metrics import Metrics
 from storefs.volume.attributes import Attributes
 from storefs.volume.contents import Contents
 from storefs.volume.control import Control
+from storefs.volume.exclusive import Exclusive
 from storefs.volume.files import Files
 from storefs.volume.names import Names
 
@@ -19,5 +20,6 @@ class Volume:
         contents = Contents(engine)
         self.attributes = Attributes(engine, contents)
         self.names = Names(engine, self.attributes, references)
+        self.exclusive = Exclusive(engine, self.names)
         self.files = Files(engine, self.attributes, contents)
         self.control = Control(engine, self.attributes, self.names, metrics, mountpoint)

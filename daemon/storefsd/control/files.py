@@ -53,9 +53,14 @@ class ControlFiles:
     """
 
     def __init__(self, control: Control, clock: Clock, uid: int, gid: int) -> None:
+
+        async def hint(_: bytes) -> None:
+            control.hint()
+
         files = (
             _File(b"status", stat.S_IFREG | 0o444, text=control.status_text),
             _File(b"sync", stat.S_IFREG | 0o200, verb=lambda _: control.sync()),
+            _File(b"hint", stat.S_IFREG | 0o200, verb=hint),
             _File(b"warm", stat.S_IFREG | 0o200, verb=lambda data: control.warm_path(data.rstrip(b"\n"))),
         )
         self._files = {_FIRST_FILE_INO + number: file for number, file in enumerate(files)}

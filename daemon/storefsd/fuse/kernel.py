@@ -4,6 +4,7 @@ They lock what requests lock as well, so they must never run on the request loop
 directory) always goes through the same one of a few queues, in order; one that is held up holds up that queue only.
 """
 
+import contextlib
 import errno
 import logging
 import queue
@@ -12,12 +13,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import pyfuse3
+import trio
 
 from storefsd.fuse.bridge import Bridge
 
 log = logging.getLogger(__name__)
 
-_QUEUES = 4
+_QUEUES = 16
+"""With consistency=strict a directory is locked while a name in it waits for its commit, and with it one queue."""
+
 _STORE_FILES = 64
 """How many files are put into the page cache in one go."""
 
@@ -61,6 +65,24 @@ class KernelPushes:
         """Drop the cached answer to the lookup of ``name`` in ``parent``, and the cached listing of ``parent``."""
         self._queues[parent % _QUEUES].put(lambda: pyfuse3.invalidate_entry(parent, name))
         self._queues[parent % _QUEUES].put(lambda: pyfuse3.invalidate_inode(parent, attr_only=False))
+
+    async def settled(self) -> None:
+        """Return when all that was asked before is done."""
+        left, token, done = len(self._queues), trio.lowlevel.current_trio_token(), trio.Event()
+
+        def count() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                done.set()
+
+        def arrive() -> None:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(count)
+
+        for one in self._queues:
+            one.put(arrive)
+        await done.wait()
 
     def store(self, contents: Mapping[int, bytes]) -> bool:
         """Put whole contents of files into the page cache; False when too much waits already."""

@@ -95,7 +95,9 @@ class Operations(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         """Make a directory."""
         self._refuse_control(parent_inode, name)
-        return self._entry(self._volume.names.make(parent_inode, name, mode | stat.S_IFDIR, _caller(ctx)))
+        made = self._volume.names.make(parent_inode, name, mode | stat.S_IFDIR, _caller(ctx))
+        await self._volume.exclusive.made(parent_inode, name, made.ino)
+        return self._entry(made)
 
     @guarded
     async def symlink(
@@ -111,7 +113,9 @@ class Operations(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         """Make another name for a file."""
         self._refuse_control(new_parent_inode, new_name, inode)
-        return self._entry(self._volume.names.link(inode, new_parent_inode, new_name))
+        linked = self._volume.names.link(inode, new_parent_inode, new_name)
+        await self._volume.exclusive.made(new_parent_inode, new_name, inode)
+        return self._entry(linked)
 
     @guarded
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
@@ -145,7 +149,8 @@ class Operations(pyfuse3.Operations):
             names.exchange(parent_inode_old, name_old, parent_inode_new, name_new)
         else:
             replace = not flags & pyfuse3.RENAME_NOREPLACE
-            names.rename(parent_inode_old, name_old, parent_inode_new, name_new, replace=replace)
+            moved = names.rename(parent_inode_old, name_old, parent_inode_new, name_new, replace=replace)
+            await self._volume.exclusive.renamed(moved)
 
     @guarded
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
@@ -208,7 +213,10 @@ class Operations(pyfuse3.Operations):
             if flags & os.O_EXCL:
                 raise PosixError(errno.EEXIST)
             return await self.open(existing.ino, flags, ctx), self._entry(existing)
-        entry = self._entry(self._volume.names.make(parent_inode, name, mode | stat.S_IFREG, _caller(ctx)))
+        made = self._volume.names.make(parent_inode, name, mode | stat.S_IFREG, _caller(ctx))
+        if flags & os.O_EXCL:
+            await self._volume.exclusive.made(parent_inode, name, made.ino)
+        entry = self._entry(made)
         return pyfuse3.FileInfo(fh=entry.st_ino, keep_cache=True), entry
 
     @guarded
@@ -244,7 +252,7 @@ class Operations(pyfuse3.Operations):
         """Take note of a close."""
         if self._volume.engine.ro:
             raise pyfuse3.FUSEError(errno.ENOSYS)  # never asked again: nothing is ever written here
-        self._volume.files.flush(fh)
+        await self._volume.files.close(fh)
 
     @guarded
     async def release(self, fh: int) -> None:
