@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 import storefs
+from storefs.cli.df import df
+from storefs.cli.fsck import fsck
 from storefs.cli.inspect import doctor, info, status, sync
 from storefs.cli.launch import StartFailed
 from storefs.cli.mount import mount, umount
@@ -45,7 +47,7 @@ def main() -> None:
     """
 
 
-for _command in (mount, umount, status, sync, warm, info, doctor):
+for _command in (mount, umount, status, sync, warm, info, df, doctor, fsck):
     main.add_command(_command)
 
 

@@ -8,6 +8,9 @@ SNAPSHOTS = "snapshots/"
 SHARDS = "shards/"
 NODES = "nodes/"
 CHECKS = "checks/"
+LEASE = "lease"
+FLOOR = "floor"
+NAMED_SNAPSHOTS = "snapshots/named/"
 
 _SNAPSHOT_SUFFIX = ".sqlite.zst"
 _SHARD_SUFFIX = ".des"
@@ -34,6 +37,16 @@ def shard(shard_id: ShardId, day: int) -> str:
     """The key of a shard that was opened on ``day`` (YYYYMMDD, UTC)."""
     assert len(shard_id) == SHARD_ID_BYTES
     return f"{SHARDS}{day:08d}/{shard_id.hex()}{_SHARD_SUFFIX}"
+
+
+def shard_id(key: str) -> ShardId:
+    """The id of the shard of that key. Raises ValueError for any other name."""
+    if not key.endswith(_SHARD_SUFFIX):
+        raise ValueError(key)
+    found = bytes.fromhex(key.rpartition("/")[2].removesuffix(_SHARD_SUFFIX))
+    if len(found) != SHARD_ID_BYTES:
+        raise ValueError(key)
+    return ShardId(found)
 
 
 def node(number: int) -> str:

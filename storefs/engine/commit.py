@@ -184,6 +184,8 @@ class Committer:
         """Commit everything that is pending now; return False when another mount took the next number first."""
         if self.halted is not None:
             raise self.halted
+        if self._head.is_stale:  # a number whose commit was deleted must not be taken for a free one
+            await self.advance()
         if (intent := self._tree.local.intent) is not None and not await self._put(intent):
             return False
         if not self._tree.pending.count:

@@ -92,7 +92,8 @@ class Cutter:
         self._numbers = numbers
         self._offload = offload
         self._limits = limits
-        self._lock = trio.Lock()
+        self.lock = trio.Lock()
+        """Held while something is cut."""
         self._wake = Wakeup()
 
     def wake(self) -> None:
@@ -125,7 +126,7 @@ class Cutter:
         await self._cut([(draft, True) for draft in self._drafts.all()])
 
     async def _cut(self, due: list[tuple[Draft, bool]]) -> None:
-        async with self._lock:
+        async with self.lock:
             live = [(draft, final) for draft, final in due if self._cuttable(draft)]
             jobs: deque[_Job] = deque()
             for draft, final in live:
@@ -193,13 +194,12 @@ class Cutter:
 
     async def _cut_batch(self, batch: list[_Slice], jobs: deque[_Job], upto: int) -> None:
         pieces = await self._offload.run(_split, self._chunker, batch)
-        fresh: dict[ChunkId, memoryview] = {}
-        for group in pieces:
-            for piece in group:
-                if piece.chunk not in fresh and self._tree.chunks.place(piece.chunk) is None:
-                    fresh[piece.chunk] = piece.data
-        places = {place.chunk: place for place in await self._shards.append(list(fresh.items()))}
-        self._fetcher.note_blocks(places.values(), fresh)
+        contents = {piece.chunk: piece.data for group in pieces for piece in group}
+        places: dict[ChunkId, ChunkPlace] = {}
+        # Again, for while new ones were appended a commit may have come in that takes known ones out of the index.
+        while fresh := [one for one in contents.items() if one[0] not in places and not self._is_known(one[0])]:
+            places |= {place.chunk: place for place in await self._shards.append(fresh)}
+        self._fetcher.note_blocks(places.values(), contents)
         self._reader.hold(
             [(piece.chunk, piece.data) for group in pieces for piece in group if piece.chunk not in places]
         )
@@ -212,6 +212,9 @@ class Cutter:
             if one.end < one.job.end:  # cut short by the window: the rest comes next
                 one.job.start, one.job.base = done, one.job.base[done - one.start :]
                 jobs.appendleft(one.job)
+
+    def _is_known(self, chunk: ChunkId) -> bool:
+        return self._tree.chunks.place(chunk) is not None
 
     def _record(
         self, batch: list[_Slice], pieces: list[list[_Piece]], places: dict[ChunkId, ChunkPlace], upto: int

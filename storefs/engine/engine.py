@@ -24,15 +24,19 @@ from storefs.engine.fetch import Fetcher
 from storefs.engine.follow import Follower
 from storefs.engine.head import Head
 from storefs.engine.journal import Journal
+from storefs.engine.lease import Lease
 from storefs.engine.limits import Limits
 from storefs.engine.neighbours import Neighbours
 from storefs.engine.pressure import Pressure
 from storefs.engine.read import Reader
 from storefs.engine.readahead import ReadAhead
+from storefs.engine.rebuild import replica_at_head
 from storefs.engine.recover import Recovered, catch_up, recover
 from storefs.engine.shardlog import ShardLog
 from storefs.engine.snapshots import Snapshots
+from storefs.engine.sweep import Sweeper
 from storefs.engine.trips import Trips
+from storefs.engine.upkeep import Upkeep
 from storefs.engine.wakeup import Wakeup
 from storefs.engine.warm import Warmer
 from storefs.errors import Corrupt, ReadOnly
@@ -87,6 +91,8 @@ class Engine:
     pressure: Pressure
     follower: Follower
     snapshots: Snapshots
+    upkeep: Upkeep
+    sweeper: Sweeper
     writer: Writer
     recovered: Recovered
     exclusive: set[int]
@@ -163,7 +169,7 @@ async def running(
             ]
             if not ro:
                 tasks += [engine.cutter.run, engine.committer.run, engine.committer.run_uploads]
-                tasks.append(partial(_write_snapshots, engine))
+                tasks.append(engine.upkeep.run)
             for task in tasks:
                 nursery.start_soon(_keep_running, task)
             yield engine
@@ -222,19 +228,23 @@ async def _assemble(
     cutter = Cutter(tree, drafts, staging, shards, reader, fetcher, Chunker(info.sizes), numbers, offload, limits)
     exclusive: set[int] = set()
     head = Head(
-        tree, drafts, journal, world.kernel, references.__contains__, numbers, writer.node, clock, limits, exclusive
-    )
+        tree, drafts, journal, world.kernel, references.__contains__, numbers, writer.node, clock, limits, exclusive,
+        offload, lambda path: replica_at_head(path, info, snapshots, journal),
+    )  # fmt: skip
     committer = Committer(
         tree, cutter, shards, files, store, journal, head, offload, clock, chance, limits, writer, sealed
     )
     await committer.advance()
     pressure = Pressure(tree, staging, cache, cutter, committer, limits)
     follower = Follower(committer, limits)
+    sweeper = Sweeper(tree, cutter, committer, store, journal, snapshots, offload, limits)
+    upkeep = Upkeep(tree, Lease(store, clock, writer, limits.lease_s), snapshots, sweeper, limits)
     return Engine(
         world=world, info=info, limits=limits, home=home, tree=tree, staging=staging, cache=cache, drafts=drafts,
         numbers=numbers, references=references, trips=trips, neighbours=neighbours, read_ahead=read_ahead,
         warmer=Warmer(tree, trips, cache, limits), reader=reader, cutter=cutter, committer=committer, pressure=pressure,
-        follower=follower, snapshots=snapshots, writer=writer, recovered=recovered, exclusive=exclusive, ro=ro,
+        follower=follower, snapshots=snapshots, upkeep=upkeep, sweeper=sweeper, writer=writer, recovered=recovered,
+        exclusive=exclusive, ro=ro,
     )  # fmt: skip
 
 
@@ -253,11 +263,3 @@ async def _checkpoint(engine: Engine) -> None:
     while True:
         await trio.sleep(_CHECKPOINT_S)
         await engine.world.offload.run(checkpoint, engine.home.tree)
-
-
-async def _write_snapshots(engine: Engine) -> None:
-    """Write a snapshot whenever enough was committed."""
-    while True:
-        await trio.sleep(engine.limits.commit_interval_s)
-        if engine.snapshots.due(engine.tree, unmounting=False):
-            await engine.snapshots.write(engine.tree, engine.home.tree)

@@ -1,14 +1,17 @@
 """The head of the journal: this replica brought there, whoever made the commits on the way."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
 
 from storefs.engine.drafts import Drafts
 from storefs.engine.journal import Commit, Journal, check_follows
 from storefs.engine.limits import Limits
-from storefs.ports import Clock, KernelCache
-from storefs.tree import apply, rebase
+from storefs.errors import Diverged
+from storefs.ports import Clock, KernelCache, Offload
+from storefs.tree import apply, rebase, snapshot
+from storefs.tree.difference import difference
 from storefs.tree.local import Numbers, Position
 from storefs.tree.rebase import Local
 from storefs.tree.tree import Tree
@@ -41,8 +44,13 @@ class Head:
         clock: Clock,
         limits: Limits,
         exclusive: set[int],
+        offload: Offload,
+        rebuild: Callable[[Path], Awaitable[Tree]],
     ) -> None:
-        """Of ``exclusive``, inodes whose newest name must be ours alone, those are dropped that lost it."""
+        """Of ``exclusive``, inodes whose newest name must be ours alone, those are dropped that lost it.
+
+        ``rebuild`` makes a replica at the head from the store alone.
+        """
         self._tree = tree
         self._drafts = drafts
         self._journal = journal
@@ -53,23 +61,49 @@ class Head:
         self._clock = clock
         self._limits = limits
         self._exclusive = exclusive
+        self._offload = offload
+        self._rebuild = rebuild
+        self._seen_ns = 0
         self.conflicts = 0
 
     async def advance(self) -> int:
         """Apply all that was committed behind this replica's position; return how many commits that were.
 
-        Raises Diverged and UnknownFormat, after which going on makes no sense, Corrupt, and the store's errors.
+        A replica that was away for longer than the journal reaches, or that turns out to be wrong, is brought there
+        from a snapshot. Raises Diverged and UnknownFormat, after which going on makes no sense, Corrupt, and the
+        store's errors.
         """
+        start = self._tree.local.position.seq
+        try:
+            await self._advance()
+        except Diverged as error:
+            log.error("this replica is built again from the store: %s", error)
+            await self._leap()
+            await self._advance()
+        self._seen_ns = self._clock.now_ns()
+        return self._tree.local.position.seq - start
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the journal was looked at so long ago that its end may have been deleted since.
+
+        A number that is missing then need not be the next one: it may have been there.
+        """
+        return abs(self._clock.now_ns() - self._seen_ns) > self._limits.grace_s * 1e9 / 4
+
+    async def _advance(self) -> None:
         start = self._tree.local.position.seq
         while (at := self._tree.local.position.seq) < start + _ONE_BY_ONE:
             commit = await self._journal.get(at + 1)
             if commit is None:
-                return at - start
+                if self.is_stale and await self._journal.floor() > at:
+                    await self._leap()
+                    continue
+                return
             self._take(commit)
         async with aclosing(self._journal.following(at)) as commits:
             async for commit in commits:
                 self._take(commit)
-        return self._tree.local.position.seq - start
 
     def confirm(self, high: int, position: Position | None, stored: int = 0) -> None:
         """Record that the store holds the changes up to ``high``: they are no longer pending.
@@ -94,14 +128,35 @@ class Head:
         self._apply(commit)
 
     def _apply(self, commit: Commit) -> None:
-        """Apply somebody else's commit, and let the kernel forget what that changed."""
-        tree, header = self._tree, commit.header
-        check_follows(tree, commit)
+        """Apply somebody else's commit."""
+        check_follows(self._tree, commit)
+        self._put_under(commit.changes, commit.header.node, commit.position, commit.header.stored)
+
+    async def _leap(self) -> None:
+        """Come to the head without the commits on the way there: by the difference of the two trees."""
+        replica = self._tree.database.path
+        old, new = replica.with_suffix(".before"), replica.with_suffix(".head")
+        try:
+            head = await self._rebuild(new)
+            position = head.local.position
+            head.close()
+            old.unlink(missing_ok=True)
+            await self._offload.run(snapshot.write, replica, old)
+            changes = await self._offload.run(difference, old, new)
+            self._put_under(changes, 0, position, 0)
+            log.warning("came to commit %d from a snapshot", position.seq)
+        finally:
+            for path in (old, new):
+                path.unlink(missing_ok=True)
+
+    def _put_under(self, changes: bytes, node: int, position: Position, stored: int) -> None:
+        """Apply what is committed, under what is pending here, and let the kernel forget what that changed."""
+        tree = self._tree
         now_ns = self._clock.now_ns()
         local = Local(
             numbers=self._numbers,
             node=self._node,
-            seq=header.seq + 1,
+            seq=position.seq + 1,
             dirty={draft.ino for draft in self._drafts.all() if not tree.local.is_orphan(draft.ino)},
             in_use=self._in_use,
             exclusive=self._exclusive,
@@ -109,15 +164,13 @@ class Head:
             now_ns=now_ns,
         )
         with tree.database.transaction():
-            rebased = rebase.advance(tree, commit.changes, header.node, header.seq, local)
+            rebased = rebase.advance(tree, changes, node, position.seq, local)
             tree.local.intent = None  # its number is taken
-            tree.local.position = commit.position
-            self._count(header.stored)
+            tree.local.position = position
+            self._count(stored)
         if rebased.conflicts:
             self.conflicts += rebased.conflicts
-            log.warning(
-                "commit %d and what is pending here touch the same: %d conflict copies", header.seq, rebased.conflicts
-            )
+            log.warning("commit %d meets changes of this mount: %d conflict copies", position.seq, rebased.conflicts)
         self._forget(rebased.changes)
 
     def _count(self, stored: int) -> None:

@@ -43,6 +43,17 @@ class Journal:
         data = await self._fetch(seq)
         return await self._offload.run(_decode, data, seq) if data is not None else None
 
+    async def floor(self) -> int:
+        """Return the number up to which commits may have been deleted: a snapshot holds what they did."""
+        try:
+            body = await self._store.get(keys.FLOOR)
+        except ObjectMissing:
+            return 0
+        try:
+            return int(body)
+        except ValueError as error:
+            raise Corrupt(f"{keys.FLOOR} is no number: {body[:40]!r}") from error
+
     async def following(self, seq: int) -> AsyncGenerator[Commit, None]:
         """Yield the commits behind ``seq`` that exist now, up to the head.
 

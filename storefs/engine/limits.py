@@ -16,6 +16,10 @@ class Limits:
         commit_rows: operations in one commit.
         idle_s: a file that is not written for so long counts as whole.
         offline_s: what waited longer for its commit does not replace what others wrote to the same file since.
+        grace_s: how long what is no longer needed stays in the store: commits behind a snapshot, unnamed shards.
+        lease_s: the term of the lease on upkeep.
+        upkeep_s: how often a mount looks whether there is upkeep for it to do.
+        sweep_s: how often, while it holds the lease, it looks for what may be deleted.
         store_deadline_s: how long a call that needs the store waits for it, all tries together.
         shard_bytes: a shard is sealed from this length on.
         window_bytes: how much of the staged data is cut into chunks at once (memory).
@@ -44,6 +48,10 @@ class Limits:
     commit_rows: int = 20_000
     idle_s: float = 5.0
     offline_s: float = 86_400.0
+    grace_s: float = 86_400.0
+    lease_s: float = 180.0
+    upkeep_s: float = 60.0
+    sweep_s: float = 3600.0
     store_deadline_s: float = 60.0
     shard_bytes: int = 64 << 20
     window_bytes: int = 32 << 20

@@ -32,12 +32,25 @@ class Snapshots:
         after = ""
         while page := await self._store.list_after(keys.SNAPSHOTS, after):
             for info in page:
+                if info.key.startswith(keys.NAMED_SNAPSHOTS):
+                    continue
                 try:
                     found.append(keys.snapshot_seq(info.key))
                 except ValueError:
                     log.warning("ignoring the foreign object %s", info.key)
             after = page[-1].key
         return sorted(found, reverse=True)
+
+    async def fetch(self, key: str, path: Path) -> Path:
+        """Download a snapshot to the new file ``path`` and return that. Raises Corrupt, ObjectMissing."""
+        packed = path.with_suffix(f"{path.suffix}.zst")
+        try:
+            await self._download(key, packed)
+            await self._offload.run(codec.decompress_file, packed, path, _BYTES_MAX)
+            await self._offload.run(snapshot.read_info, path)
+        finally:
+            packed.unlink(missing_ok=True)
+        return path
 
     async def restore(self, path: Path) -> SnapshotInfo | None:
         """Make the replica ``path`` from the newest snapshot that is whole; None when there is none.

@@ -23,7 +23,8 @@ class Edits:
         directories: the rows of those that are directories.
         moved: directories that get another name.
         former: the names that directories lose, by inode.
-        chunks: chunks that are added to the index.
+        chunks: chunks whose place is added, changed or taken away; ``dropped`` the rows of the last.
+        shards: the rows of shards that are taken away.
     """
 
     mentioned: set[int] = field(default_factory=set)
@@ -35,6 +36,8 @@ class Edits:
     moved: set[int] = field(default_factory=set)
     former: dict[int, Name] = field(default_factory=dict)
     chunks: set[bytes] = field(default_factory=set)
+    dropped: dict[bytes, Row] = field(default_factory=dict)
+    shards: dict[bytes, Row] = field(default_factory=dict)
 
 
 def read(changes: bytes) -> Edits:
@@ -53,8 +56,12 @@ def read(changes: bytes) -> Edits:
             edits.mentioned.add(key[0])
         elif change.name == "dentry":
             _read_dentry(edits, Name(key[0], bytes(key[1])), old, new)
-        elif change.name == "chunk" and old is None:
-            edits.chunks.add(bytes(new[0]))
+        elif change.name == "chunk":
+            edits.chunks.add(bytes(key[0]))
+            if new is None:
+                edits.dropped[bytes(key[0])] = tuple(old)
+        elif change.name == "shard" and new is None:
+            edits.shards[bytes(key[0])] = tuple(old)
     edits.moved -= edits.created
     return edits
 

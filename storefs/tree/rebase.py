@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import apsw
 
 from storefs.errors import Diverged
-from storefs.tree import apply, edits, orphans, versions
+from storefs.tree import apply, edits, garbage, orphans, versions
 from storefs.tree.edits import Edits
 from storefs.tree.local import Numbers
 from storefs.tree.merge import Merge, Side, Wish
@@ -76,6 +76,8 @@ def _remains(tree: Tree, inos: set[int], local: Local) -> list[Remains]:
 def _fits(tree: Tree, theirs: bytes, there: Edits, dirty: set[int]) -> bool:
     """Apply theirs beside mine if it touches nothing of mine; return whether it was."""
     if there.contents & dirty or any(tree.local.is_orphan(ino) for ino in there.mentioned):
+        return False
+    if garbage.is_condemning(tree) or (there.dropped and tree.pending.count):
         return False
     if not tree.pending.count:
         apply.apply(tree.database, theirs)
@@ -143,7 +145,10 @@ def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local:
             now_ns=local.now_ns,
         )
         merging.run(base, my_versions, their_versions, wishes)
+        kept = {bytes(extent[2]) for version in my_versions.values() for extent in version.extents}
+        _bring_back(tree, free, there, kept)
     again = merge([one for one in (free, noted.changes) if one])
+    tree.local.put(garbage.CONDEMNING, 0)
     number = tree.pending.replace(again)
     if number:
         tree.shards.renumber(number)
@@ -169,9 +174,27 @@ def _is_contested(change: apsw.TableChange, contested: set[int], there: Edits) -
     assert key is not None
     if change.name == "dentry":
         return Name(int(key[0]), bytes(key[1])) in there.names or bool(edits.targets(change) & contested)  # type: ignore[arg-type]
-    if change.name == "chunk":
-        return bytes(key[0]) in there.chunks  # type: ignore[arg-type]
-    return change.name != "shard" and key[0] in contested
+    if change.name in ("chunk", "shard"):
+        # What I took out of the index may be needed by now; the next sweep looks again.
+        return change.new is None or bytes(key[0]) in there.chunks  # type: ignore[arg-type]
+    return key[0] in contested
+
+
+def _bring_back(tree: Tree, free: bytes, there: Edits, kept: set[bytes]) -> None:
+    """Put chunks back into the index that theirs took out while mine came to need them, or ``kept`` them.
+
+    Their shards are still there: those stay for long.
+    """
+    if not there.dropped:
+        return
+    rows = [(change.name, change.new) for change in apsw.Changeset.iter(free)] if free else []
+    needed = {bytes(new[2]) for name, new in rows if name == "extent" and new is not None}  # type: ignore[arg-type]
+    needed |= kept | {bytes(row[0]) for row in tree.database.rows("SELECT chunk FROM held")}
+    for chunk in needed & there.dropped.keys():
+        row = there.dropped[chunk]
+        tree.database.run("INSERT OR IGNORE INTO chunk VALUES (?, ?, ?, ?, ?, ?)", row)
+        if (shard := there.shards.get(bytes(row[1]))) is not None:
+            tree.database.run("INSERT OR IGNORE INTO shard VALUES (?, ?, ?)", shard)
 
 
 def _wishes(tree: Tree, mine: bytes, contested: set[int], there: Edits) -> list[Wish]:

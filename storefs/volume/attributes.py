@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 import trio
 
+from storefs.core import ttl
 from storefs.engine.engine import Engine
 from storefs.errors import PosixError
-from storefs.model import FILE_BYTES_MAX, NAME_BYTES_MAX, Inode
+from storefs.model import FILE_BYTES_MAX, NAME_BYTES_MAX, ROOT_INO, Inode
 from storefs.volume.contents import Contents
 
 XATTR_VALUE_BYTES_MAX = 64 << 10
@@ -134,9 +135,11 @@ class Attributes:
         return self._tree.xattrs.names(ino)
 
     def set_xattr(self, ino: int, name: bytes, value: bytes) -> None:
-        """Set an extended attribute. Raises PosixError (E2BIG, ENOSPC, EOPNOTSUPP)."""
+        """Set an extended attribute. Raises PosixError (E2BIG, ENOSPC, EOPNOTSUPP; EINVAL for a bad time to live)."""
         self._engine.require_writable()
         _check_namespace(name)
+        if name == ttl.XATTR:
+            _check_ttl(ino, value)
         if len(name) > NAME_BYTES_MAX:
             raise PosixError(errno.ERANGE, "xattr name")
         if len(value) > XATTR_VALUE_BYTES_MAX:
@@ -196,3 +199,12 @@ def _check_namespace(name: bytes) -> None:
     namespace, _, rest = name.partition(b".")
     if namespace not in (b"user", b"trusted", b"security", b"system") or not rest:
         raise PosixError(errno.EOPNOTSUPP, os.fsdecode(name))
+
+
+def _check_ttl(ino: int, value: bytes) -> None:
+    if ino == ROOT_INO:
+        raise PosixError(errno.EINVAL, "the root of the tree has no time to live")
+    try:
+        ttl.parse(value)
+    except ValueError as error:
+        raise PosixError(errno.EINVAL, f"{ttl.XATTR.decode()} takes {error}") from None

@@ -1,6 +1,7 @@
 """Control: what the control directory shows and does."""
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -11,9 +12,10 @@ import trio
 import storefs
 from storefs.core import keys
 from storefs.engine.engine import Engine
-from storefs.errors import StoreError
+from storefs.errors import PosixError, StoreError
 from storefs.metrics import Metrics
 from storefs.volume.attributes import Attributes
+from storefs.volume.clone import Clone
 from storefs.volume.names import Names
 
 _SHARDS_SHOWN_MAX = 100
@@ -22,10 +24,13 @@ _SHARDS_SHOWN_MAX = 100
 class Control:
     """The control verbs: status, info, sync."""
 
-    def __init__(self, engine: Engine, attributes: Attributes, names: Names, metrics: Metrics, mountpoint: str) -> None:
+    def __init__(
+        self, engine: Engine, attributes: Attributes, names: Names, cloner: Clone, metrics: Metrics, mountpoint: str
+    ) -> None:
         self._engine = engine
         self._attributes = attributes
         self._names = names
+        self._cloner = cloner
         self._metrics = metrics
         self._mountpoint = mountpoint
         self.kernel: Callable[[], dict[str, object]] = dict
@@ -126,8 +131,7 @@ class Control:
             await self._engine.committer.sync()
         with contextlib.suppress(StoreError):  # what is written is safe; status tells of trouble with following
             await self._engine.follower.poll()
-        with trio.move_on_after(self._engine.limits.store_deadline_s):
-            await self._engine.world.kernel.settled()
+        await self._kernel_knows()
 
     def hint(self) -> None:
         """Look for commits of others now: somebody has said that there are some."""
@@ -140,3 +144,19 @@ class Control:
     async def warm_path(self, path: bytes) -> None:
         """Do the same for a path, as seen from the root of the tree."""
         await self.warm(self._names.resolve(path).ino)
+
+    async def clone(self, paths: bytes) -> None:
+        """Copy a file or directory, see volume/clone: ``paths`` are the source's and the target's, with a NUL between.
+
+        When this returns, the kernel knows of the copy. Raises PosixError, EINVAL for anything but two paths.
+        """
+        source, _, target = paths.partition(b"\0")
+        if not target or b"\0" in target:
+            raise PosixError(errno.EINVAL, "clone takes two paths with a NUL between them")
+        await self._cloner.clone(source, target)
+        await self._kernel_knows()
+
+    async def _kernel_knows(self) -> None:
+        """Return when the kernel has forgotten what it was told to, or after the deadline."""
+        with trio.move_on_after(self._engine.limits.store_deadline_s):
+            await self._engine.world.kernel.settled()

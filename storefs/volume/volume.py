@@ -4,9 +4,11 @@ from storefs.core.references import References
 from storefs.engine.engine import Engine
 from storefs.metrics import Metrics
 from storefs.volume.attributes import Attributes
+from storefs.volume.clone import Clone
 from storefs.volume.contents import Contents
 from storefs.volume.control import Control
 from storefs.volume.exclusive import Exclusive
+from storefs.volume.expiry import Expiry
 from storefs.volume.files import Files
 from storefs.volume.names import Names
 
@@ -22,4 +24,6 @@ class Volume:
         self.names = Names(engine, self.attributes, references)
         self.exclusive = Exclusive(engine, self.names)
         self.files = Files(engine, self.attributes, contents)
-        self.control = Control(engine, self.attributes, self.names, metrics, mountpoint)
+        self.cloner = Clone(engine, self.attributes, self.names)
+        self.expiry = Expiry(engine, self.names)
+        self.control = Control(engine, self.attributes, self.names, self.cloner, metrics, mountpoint)

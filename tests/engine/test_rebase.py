@@ -12,8 +12,6 @@ from storefs.testing.world import FOLDER_MODE, create, find, listing, noise, put
 from storefs.tree import check
 from storefs.volume.attributes import Changes
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 
 class Pair:
     """Two mounts of one store: ``one`` commits first."""
@@ -54,7 +52,7 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(world, tmp_path, autojump_clock):
+async def pair(world, tmp_path):
     async with world.engine_at(tmp_path / "one") as one, world.engine_at(tmp_path / "two") as two:
         yield Pair(world, one, two)
 
@@ -63,7 +61,7 @@ def conflict(name, volume, seq):
     return f"{name}.conflict-{volume.engine.writer.node}-{seq}"
 
 
-async def test_changes_in_different_places_stand_side_by_side(pair):
+async def test_changes_in_different_places_stand_side_by_side(pair, autojump_clock):
     for name in ("a", "b"):
         create(pair.one, name, mode=FOLDER_MODE)
     await pair.begin()
@@ -73,7 +71,7 @@ async def test_changes_in_different_places_stand_side_by_side(pair):
     assert await pair.files() == {"a": None, "a/x": b"1", "b": None, "b/y": b"2"}
 
 
-async def test_new_files_of_both_in_one_directory(pair):
+async def test_new_files_of_both_in_one_directory(pair, autojump_clock):
     await pair.begin()
     await put_file(pair.one, "x", b"1")
     await put_file(pair.two, "y", b"2")
@@ -81,7 +79,7 @@ async def test_new_files_of_both_in_one_directory(pair):
     assert await pair.files() == {"x": b"1", "y": b"2"}
 
 
-async def test_the_same_name_made_twice_keeps_both(pair):
+async def test_the_same_name_made_twice_keeps_both(pair, autojump_clock):
     await pair.begin()
     await put_file(pair.one, "file", b"first")
     mine = await put_file(pair.two, "file", b"second")
@@ -91,7 +89,7 @@ async def test_the_same_name_made_twice_keeps_both(pair):
     assert find(pair.two, copy) == mine, "who has it open goes on in it"
 
 
-async def test_directories_of_one_name_become_one(pair):
+async def test_directories_of_one_name_become_one(pair, autojump_clock):
     await pair.begin()
     for volume, inside, deep in ((pair.one, b"1", b"one"), (pair.two, b"2", b"two")):
         folder = create(volume, "run", mode=FOLDER_MODE)
@@ -104,7 +102,7 @@ async def test_directories_of_one_name_become_one(pair):
     }  # fmt: skip
 
 
-async def test_a_directory_that_became_anothers_stays_for_who_is_in_it(pair):
+async def test_a_directory_that_became_anothers_stays_for_who_is_in_it(pair, autojump_clock):
     await pair.begin()
     create(pair.one, "run", mode=FOLDER_MODE)
     mine = create(pair.two, "run", mode=FOLDER_MODE)
@@ -117,7 +115,7 @@ async def test_a_directory_that_became_anothers_stays_for_who_is_in_it(pair):
     assert await pair.files() == {"run": None}
 
 
-async def test_a_file_and_a_directory_of_one_name(pair):
+async def test_a_file_and_a_directory_of_one_name(pair, autojump_clock):
     await pair.begin()
     create(pair.one, "x", mode=FOLDER_MODE)
     await put_file(pair.two, "x", b"2")
@@ -125,7 +123,7 @@ async def test_a_file_and_a_directory_of_one_name(pair):
     assert await pair.files() == {"x": None, conflict("x", pair.two, 2): b"2"}
 
 
-async def test_a_file_written_on_both_sides_is_never_mixed(pair):
+async def test_a_file_written_on_both_sides_is_never_mixed(pair, autojump_clock):
     await put_file(pair.one, "file", b"0" * 9000)
     await pair.begin()
     await write(pair.one, find(pair.one, "file"), b"1" * 4096)
@@ -137,7 +135,7 @@ async def test_a_file_written_on_both_sides_is_never_mixed(pair):
     }
 
 
-async def test_the_same_bytes_written_on_both_sides_are_no_conflict(pair):
+async def test_the_same_bytes_written_on_both_sides_are_no_conflict(pair, autojump_clock):
     await put_file(pair.one, "file", b"0" * 9000)
     await pair.begin()
     for volume in (pair.one, pair.two):
@@ -148,7 +146,7 @@ async def test_the_same_bytes_written_on_both_sides_are_no_conflict(pair):
     assert await pair.files() == {"file": b"1" * 9000}
 
 
-async def test_a_draft_counts_as_written(pair):
+async def test_a_draft_counts_as_written(pair, autojump_clock):
     """What is staged when a commit comes in goes on top of what the writer saw, not of what came."""
     await put_file(pair.one, "file", b"0" * 9000)
     await pair.begin()
@@ -164,7 +162,7 @@ async def test_a_draft_counts_as_written(pair):
     assert await pair.files() == {"file": expected, conflict("file", pair.one, 2): b"1" * 9000}
 
 
-async def test_what_waited_longer_than_the_offline_limit_becomes_the_copy(pair):
+async def test_what_waited_longer_than_the_offline_limit_becomes_the_copy(pair, autojump_clock):
     await put_file(pair.one, "file", b"0" * 5000)
     await pair.begin()
     pair.world.faults.away = True
@@ -177,7 +175,7 @@ async def test_what_waited_longer_than_the_offline_limit_becomes_the_copy(pair):
     assert await pair.files() == {"file": b"1" * 5000, conflict("file", pair.two, 3): b"2" * 5000}
 
 
-async def test_a_removal_gives_way_to_newer_content(pair):
+async def test_a_removal_gives_way_to_newer_content(pair, autojump_clock):
     await put_file(pair.one, "theirs", b"0" * 5000)
     await put_file(pair.one, "mine", b"0" * 5000)
     await pair.begin()
@@ -189,7 +187,7 @@ async def test_a_removal_gives_way_to_newer_content(pair):
     assert await pair.files() == {"theirs": b"1" + b"0" * 4999, "mine": b"2" + b"0" * 4999}
 
 
-async def test_a_removal_wins_over_new_attributes(pair):
+async def test_a_removal_wins_over_new_attributes(pair, autojump_clock):
     for name in ("a", "b", "c"):
         await put_file(pair.one, name, b"0")
     await pair.begin()
@@ -204,7 +202,7 @@ async def test_a_removal_wins_over_new_attributes(pair):
     assert await pair.files() == {}
 
 
-async def test_a_renamed_file_survives_the_removal_of_its_old_name(pair):
+async def test_a_renamed_file_survives_the_removal_of_its_old_name(pair, autojump_clock):
     await put_file(pair.one, "a", b"0" * 5000)
     await put_file(pair.one, "b", b"1" * 5000)
     await pair.begin()
@@ -217,7 +215,7 @@ async def test_a_renamed_file_survives_the_removal_of_its_old_name(pair):
     assert await pair.files() == {"a2": b"0" * 5000, "b2": b"1" * 5000}
 
 
-async def test_who_renames_first_has_named_it(pair):
+async def test_who_renames_first_has_named_it(pair, autojump_clock):
     await put_file(pair.one, "file", b"0")
     create(pair.one, "folder", mode=FOLDER_MODE)
     await pair.begin()
@@ -228,7 +226,7 @@ async def test_who_renames_first_has_named_it(pair):
     assert await pair.files() == {"file-1": b"0", "folder-1": None}
 
 
-async def test_links_made_on_both_sides(pair):
+async def test_links_made_on_both_sides(pair, autojump_clock):
     await put_file(pair.one, "file", b"0")
     await pair.begin()
     for volume, name in ((pair.one, b"one"), (pair.two, b"two")):
@@ -238,7 +236,7 @@ async def test_links_made_on_both_sides(pair):
     assert pair.one.attributes.get(find(pair.one, "file")).nlink == 3
 
 
-async def test_link_there_and_removal_here(pair):
+async def test_link_there_and_removal_here(pair, autojump_clock):
     await put_file(pair.one, "a", b"0")
     await put_file(pair.one, "b", b"1")
     await pair.begin()
@@ -250,7 +248,7 @@ async def test_link_there_and_removal_here(pair):
     assert await pair.files() == {"a2": b"0", "b2": b"1"}
 
 
-async def test_a_link_removed_here_and_the_other_one_there(pair):
+async def test_a_link_removed_here_and_the_other_one_there(pair, autojump_clock):
     file = await put_file(pair.one, "a", b"0")
     pair.one.names.link(file, ROOT_INO, b"b")
     await pair.begin()
@@ -261,7 +259,7 @@ async def test_a_link_removed_here_and_the_other_one_there(pair):
 
 
 @pytest.mark.parametrize("first", ["removal", "filling"])
-async def test_a_directory_removed_there_and_filled_here_comes_back(pair, first):
+async def test_a_directory_removed_there_and_filled_here_comes_back(pair, first, autojump_clock):
     deep = create(
         pair.one, "c", create(pair.one, "b", create(pair.one, "a", mode=FOLDER_MODE), FOLDER_MODE), FOLDER_MODE
     )
@@ -277,7 +275,7 @@ async def test_a_directory_removed_there_and_filled_here_comes_back(pair, first)
     assert await pair.files() == {"a": None, "a/b": None, "a/b/c": None, "a/b/c/kept": b"1"}
 
 
-async def test_a_directory_removed_there_comes_back_beside_what_has_its_name_now(pair):
+async def test_a_directory_removed_there_comes_back_beside_what_has_its_name_now(pair, autojump_clock):
     folder = create(pair.one, "a", mode=FOLDER_MODE)
     await pair.begin()
     pair.one.names.rmdir(ROOT_INO, b"a")
@@ -288,7 +286,7 @@ async def test_a_directory_removed_there_comes_back_beside_what_has_its_name_now
     assert await pair.files() == {"a": b"now a file", copy: None, f"{copy}/kept": b"1"}
 
 
-async def test_renames_that_would_form_a_cycle(pair):
+async def test_renames_that_would_form_a_cycle(pair, autojump_clock):
     create(pair.one, "x", create(pair.one, "a", mode=FOLDER_MODE), FOLDER_MODE)
     create(pair.one, "y", create(pair.one, "b", mode=FOLDER_MODE), FOLDER_MODE)
     await pair.begin()
@@ -299,7 +297,7 @@ async def test_renames_that_would_form_a_cycle(pair):
     assert await pair.files() == {"b": None, "b/y": None, "b/y/moved": None, "b/y/moved/x": None}
 
 
-async def test_a_file_replaced_on_both_sides(pair):
+async def test_a_file_replaced_on_both_sides(pair, autojump_clock):
     await put_file(pair.one, "file", b"0" * 5000)
     await pair.begin()
     for volume, data in ((pair.one, b"1"), (pair.two, b"2")):
@@ -310,7 +308,7 @@ async def test_a_file_replaced_on_both_sides(pair):
 
 
 @pytest.mark.parametrize("first", ["replacing", "writing"])
-async def test_a_file_replaced_here_and_written_there(pair, first):
+async def test_a_file_replaced_here_and_written_there(pair, first, autojump_clock):
     await put_file(pair.one, "file", b"0" * 5000)
     await pair.begin()
     replacing, writing = (pair.one, pair.two) if first == "replacing" else (pair.two, pair.one)
@@ -322,7 +320,7 @@ async def test_a_file_replaced_here_and_written_there(pair, first):
     assert await pair.files() == {"file": one * 5000, conflict("file", pair.two, 3): two * 5000}
 
 
-async def test_attributes_are_merged_one_by_one(pair):
+async def test_attributes_are_merged_one_by_one(pair, autojump_clock):
     file = await put_file(pair.one, "file", b"0")
     for name in (b"user.a", b"user.b", b"user.c"):
         pair.one.attributes.set_xattr(file, name, b"0")
@@ -342,7 +340,7 @@ async def test_attributes_are_merged_one_by_one(pair):
     }  # fmt: skip
 
 
-async def test_content_there_and_attributes_here(pair):
+async def test_content_there_and_attributes_here(pair, autojump_clock):
     file = await put_file(pair.one, "file", b"0" * 5000)
     await pair.begin()
     await write(pair.one, file, b"1" * 6000)
@@ -352,7 +350,7 @@ async def test_content_there_and_attributes_here(pair):
     assert stat.S_IMODE(pair.two.attributes.get(file).mode) == 0o600
 
 
-async def test_the_same_new_bytes_are_indexed_once(pair, seed):
+async def test_the_same_new_bytes_are_indexed_once(pair, seed, autojump_clock):
     await pair.begin()
     data = noise(seed, 50_000)
     await put_file(pair.one, "x", data)
@@ -363,7 +361,7 @@ async def test_the_same_new_bytes_are_indexed_once(pair, seed):
     assert len({row[0] for row in rows}) == 1
 
 
-async def test_a_second_loss_is_rebased_as_well(pair, world, tmp_path):
+async def test_a_second_loss_is_rebased_as_well(pair, world, tmp_path, autojump_clock):
     await pair.begin()
     await put_file(pair.one, "file", b"1")
     await put_file(pair.two, "file", b"2")
@@ -375,7 +373,7 @@ async def test_a_second_loss_is_rebased_as_well(pair, world, tmp_path):
     assert await pair.files() == {"file": b"1", copy: b"3", conflict(copy, pair.two, 3): b"2"}
 
 
-async def test_fsync_waits_for_what_was_rebased(pair, world):
+async def test_fsync_waits_for_what_was_rebased(pair, world, autojump_clock):
     """The change that fsync waits for gets another number by the rebase: that must not look like committed."""
     await pair.begin()
     create(pair.one, "x")
@@ -389,7 +387,7 @@ async def test_fsync_waits_for_what_was_rebased(pair, world):
     assert listing(pair.one) == ["x", "y0", "y1", "y2"]
 
 
-async def test_the_kernel_hears_what_the_rebase_changed(pair, world):
+async def test_the_kernel_hears_what_the_rebase_changed(pair, world, autojump_clock):
     await pair.begin()
     await put_file(pair.one, "file", b"1")
     mine = await put_file(pair.two, "file", b"2")
@@ -402,7 +400,7 @@ async def test_the_kernel_hears_what_the_rebase_changed(pair, world):
     assert (theirs, False) in world.kernel.inodes
 
 
-async def test_a_file_removed_there_that_is_only_read_here_stays_readable(pair, seed):
+async def test_a_file_removed_there_that_is_only_read_here_stays_readable(pair, seed, autojump_clock):
     data = noise(seed, 20_000)
     file = await put_file(pair.one, "file", data)
     await pair.begin()
@@ -418,7 +416,7 @@ async def test_a_file_removed_there_that_is_only_read_here_stays_readable(pair, 
     assert await pair.files() == {"mine": b""}
 
 
-async def test_an_own_orphan_meets_newer_content(pair):
+async def test_an_own_orphan_meets_newer_content(pair, autojump_clock):
     file = await put_file(pair.one, "file", b"0" * 5000)
     await pair.begin()
     pair.two.references.add(file)
@@ -429,7 +427,7 @@ async def test_an_own_orphan_meets_newer_content(pair):
     assert not pair.two.engine.tree.local.is_orphan(file)
 
 
-async def test_changes_that_a_crash_left_are_rebased_at_the_next_start(world, tmp_path):
+async def test_changes_that_a_crash_left_are_rebased_at_the_next_start(world, tmp_path, autojump_clock):
     async with world.engine_at(tmp_path / "one") as one:
         await put_file(one, "file", b"0" * 5000)
         await one.files.fsync()
@@ -449,7 +447,7 @@ async def test_changes_that_a_crash_left_are_rebased_at_the_next_start(world, tm
             assert list(check.faults(one.engine.tree.database)) == []
 
 
-async def test_many_mounts_at_once_all_get_through(world, tmp_path):
+async def test_many_mounts_at_once_all_get_through(world, tmp_path, autojump_clock):
     async with contextlib.AsyncExitStack() as stack:
         mounts = [await stack.enter_async_context(world.engine_at(tmp_path / str(number))) for number in range(5)]
 
@@ -473,7 +471,7 @@ async def test_many_mounts_at_once_all_get_through(world, tmp_path):
         assert "same" in names
 
 
-async def test_nothing_moves_in_a_commit_under_way(pair, world):
+async def test_nothing_moves_in_a_commit_under_way(pair, world, autojump_clock):
     """A poll while a commit's answer is on its way must not take that commit for somebody else's."""
     await pair.begin()
     create(pair.two, "mine")

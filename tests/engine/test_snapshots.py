@@ -42,7 +42,7 @@ async def test_a_running_mount_writes_them_too(world, tmp_path, autojump_clock):
     limits = with_limits(snapshot_commits=2)
     async with world.engine_at(tmp_path / "one", limits) as volume:
         await commit_files(volume, "abcd")
-        await trio.sleep(2 * volume.engine.limits.commit_interval_s)
+        await trio.sleep(2 * volume.engine.limits.upkeep_s)
     assert len(world.store.keys("put", keys.SNAPSHOTS)) == 1
 
 

@@ -10,8 +10,6 @@ from storefs.model import ROOT_INO
 from storefs.testing.world import CALLER, FILE_MODE, FOLDER_MODE, World, create, listing, put_file, tables, with_limits
 from storefs.tree import check
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 
 @pytest.fixture
 def world(seed):
@@ -19,7 +17,7 @@ def world(seed):
 
 
 @pytest.fixture
-async def mounts(world, tmp_path, autojump_clock):
+async def mounts(world, tmp_path):
     limits = with_limits(strict=True)
     async with (
         world.engine_at(tmp_path / "0", limits) as one,
@@ -54,7 +52,7 @@ async def race(mounts, work):
 
 
 @pytest.mark.parametrize("mode", [FILE_MODE, FOLDER_MODE], ids=["O_EXCL", "mkdir"])
-async def test_one_of_all_gets_the_lock(mounts, mode):
+async def test_one_of_all_gets_the_lock(mounts, mode, autojump_clock):
     for _ in range(20):
         won, lost = await race(mounts, lambda volume: make(volume, mode))
         assert len(won) == 1
@@ -71,7 +69,7 @@ async def test_one_of_all_gets_the_lock(mounts, mode):
     assert tables(mounts[0].engine.tree) == tables(mounts[1].engine.tree)
 
 
-async def test_a_link_is_a_lock(mounts):
+async def test_a_link_is_a_lock(mounts, autojump_clock):
     for number, volume in enumerate(mounts):
         await put_file(volume, f"own-{number}", b"x")
         await volume.files.fsync()
@@ -92,7 +90,7 @@ async def test_a_link_is_a_lock(mounts):
         assert links == [2 if mounts[number] in won else 1 for number in range(3)]
 
 
-async def test_one_rename_of_a_file_succeeds(mounts):
+async def test_one_rename_of_a_file_succeeds(mounts, autojump_clock):
     await put_file(mounts[0], "job", b"x")
     await mounts[0].files.fsync()
     for volume in mounts:
@@ -109,7 +107,7 @@ async def test_one_rename_of_a_file_succeeds(mounts):
         assert listing(volume) == [f"taken-{mounts.index(won[0])}"]
 
 
-async def test_without_a_store_the_name_is_taken_back(mounts, world):
+async def test_without_a_store_the_name_is_taken_back(mounts, world, autojump_clock):
     volume = mounts[0]
     world.faults.away = True
     with pytest.raises(NotCommitted):
@@ -121,7 +119,7 @@ async def test_without_a_store_the_name_is_taken_back(mounts, world):
     assert listing(mounts[1]) == []
 
 
-async def test_without_the_option_nothing_waits(world, tmp_path):
+async def test_without_the_option_nothing_waits(world, tmp_path, autojump_clock):
     async with world.engine_at(tmp_path / "one") as volume:
         world.faults.away = True
         await make(volume, FOLDER_MODE)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from storefs.errors import PosixError, StorefsError
 from storefs.ports import Clock
+from storefs.volume.clone import RESERVED_NAME
 from storefs.volume.control import Control
 
-DIRECTORY_NAME = b".storefs"
+DIRECTORY_NAME = RESERVED_NAME
 DIRECTORY_INO = 2
 _FIRST_FILE_INO = 3
 RESERVED_INO_END = 1024
@@ -62,6 +63,7 @@ class ControlFiles:
             _File(b"sync", stat.S_IFREG | 0o200, verb=lambda _: control.sync()),
             _File(b"hint", stat.S_IFREG | 0o200, verb=hint),
             _File(b"warm", stat.S_IFREG | 0o200, verb=lambda data: control.warm_path(data.rstrip(b"\n"))),
+            _File(b"clone", stat.S_IFREG | 0o200, verb=control.clone),
         )
         self._files = {_FIRST_FILE_INO + number: file for number, file in enumerate(files)}
         self._inos = {file.name: ino for ino, file in self._files.items()}
