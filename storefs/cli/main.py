@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 import storefs
+from storefs.cli.clone import clone
 from storefs.cli.df import df
 from storefs.cli.fsck import fsck
 from storefs.cli.inspect import doctor, info, status, sync
@@ -47,7 +48,7 @@ def main() -> None:
     """
 
 
-for _command in (mount, umount, status, sync, warm, info, df, doctor, fsck):
+for _command in (mount, umount, status, sync, warm, clone, info, df, doctor, fsck):
     main.add_command(_command)
 
 

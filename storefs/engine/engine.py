@@ -18,6 +18,7 @@ from storefs.core.references import References
 from storefs.core.storeinfo import StoreInfo
 from storefs.engine import node
 from storefs.engine.commit import Committer, Writer
+from storefs.engine.compact import Compactor
 from storefs.engine.cut import Cutter
 from storefs.engine.drafts import Drafts
 from storefs.engine.fetch import Fetcher
@@ -93,6 +94,7 @@ class Engine:
     snapshots: Snapshots
     upkeep: Upkeep
     sweeper: Sweeper
+    compactor: Compactor
     writer: Writer
     recovered: Recovered
     exclusive: set[int]
@@ -238,13 +240,14 @@ async def _assemble(
     pressure = Pressure(tree, staging, cache, cutter, committer, limits)
     follower = Follower(committer, limits)
     sweeper = Sweeper(tree, cutter, committer, store, journal, snapshots, offload, limits)
-    upkeep = Upkeep(tree, Lease(store, clock, writer, limits.lease_s), snapshots, sweeper, limits)
+    compactor = Compactor(tree, fetcher, shards, offload, limits)
+    upkeep = Upkeep(tree, Lease(store, clock, writer, limits.lease_s), snapshots, sweeper, compactor, limits)
     return Engine(
         world=world, info=info, limits=limits, home=home, tree=tree, staging=staging, cache=cache, drafts=drafts,
         numbers=numbers, references=references, trips=trips, neighbours=neighbours, read_ahead=read_ahead,
         warmer=Warmer(tree, trips, cache, limits), reader=reader, cutter=cutter, committer=committer, pressure=pressure,
-        follower=follower, snapshots=snapshots, upkeep=upkeep, sweeper=sweeper, writer=writer, recovered=recovered,
-        exclusive=exclusive, ro=ro,
+        follower=follower, snapshots=snapshots, upkeep=upkeep, sweeper=sweeper, compactor=compactor,
+        writer=writer, recovered=recovered, exclusive=exclusive, ro=ro,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from storefs.engine.compact import Compactor
 from storefs.engine.lease import Lease
 from storefs.engine.limits import Limits
 from storefs.engine.snapshots import Snapshots
@@ -24,11 +25,14 @@ class Upkeep:
         duties: what else is to be done each time, by whoever knows more of the tree.
     """
 
-    def __init__(self, tree: Tree, lease: Lease, snapshots: Snapshots, sweeper: Sweeper, limits: Limits) -> None:
+    def __init__(
+        self, tree: Tree, lease: Lease, snapshots: Snapshots, sweeper: Sweeper, compactor: Compactor, limits: Limits
+    ) -> None:
         self._tree = tree
         self._lease = lease
         self._snapshots = snapshots
         self._sweeper = sweeper
+        self._compactor = compactor
         self._limits = limits
         self._sweep_s = trio.current_time() + limits.sweep_s
         self.duties: list[Duty] = []
@@ -62,4 +66,5 @@ class Upkeep:
             return
         self._sweep_s = trio.current_time() + self._limits.sweep_s
         swept = await self._sweeper.sweep(await self._lease.store_time_s())
-        log.info("swept: %s", swept)
+        compacted = await self._compactor.compact()
+        log.info("swept: %s; %s", swept, compacted)

@@ -45,6 +45,20 @@ class Chunks:
             (place.chunk, place.shard, place.offset, place.stored, int(place.codec), place.size),
         )
 
+    def move(self, old: ChunkPlace, new: ChunkPlace) -> None:
+        """Let a chunk lie at ``new`` from now on, if it is still at ``old``."""
+        self._database.run(
+            """UPDATE chunk SET shard = ?, "offset" = ?, stored = ?, codec = ?, size = ?
+            WHERE id = ? AND shard = ? AND "offset" = ?""",
+            (new.shard, new.offset, new.stored, int(new.codec), new.size, old.chunk, old.shard, old.offset),
+        )
+
+    def remove_if_empty(self, shard: ShardId) -> None:
+        """Remove a shard, unless a chunk is in it."""
+        self._database.run(
+            "DELETE FROM shard WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM chunk WHERE shard = ?1)", (shard,)
+        )
+
     def shard(self, shard: ShardId) -> ShardInfo | None:
         """Return what is known of a shard, or None."""
         row = self._database.row("SELECT id, day, size FROM shard WHERE id = ?", (shard,))
