@@ -6,7 +6,9 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -16,8 +18,9 @@ import trio
 from storefs.cache import home
 from storefs.cache.home import CacheHome, Holder
 from storefs.core.chunking import ChunkSizes
+from storefs.core.references import References
 from storefs.core.storeinfo import StoreInfo
-from storefs.engine.engine import World
+from storefs.engine.engine import Engine, World, running
 from storefs.engine.limits import Limits
 from storefs.engine.opening import RootOwner, open_store
 from storefs.errors import CacheLocked, NotAStore, UsageError
@@ -50,6 +53,24 @@ class SystemChance:
     def uniform(self, low: float, high: float) -> float:
         """A number between two."""
         return low + (high - low) * secrets.randbits(53) / (1 << 53)
+
+
+class NoKernel:
+    """The KernelCache of an engine that serves no kernel."""
+
+    def forget_inode(self, ino: int, *, attributes_only: bool = False) -> None:
+        """Do nothing."""
+
+    def forget_entry(self, parent: int, name: bytes) -> None:
+        """Do nothing."""
+
+    async def settled(self) -> None:
+        """Return at once."""
+
+    def store(self, contents: Mapping[int, bytes]) -> bool:
+        """Take nothing."""
+        del contents
+        return False
 
 
 class Threads:
@@ -196,3 +217,27 @@ def world(store: ObjectStore, kernel: KernelCache) -> World:
         host=socket.gethostname(),
         machine_boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
     )
+
+
+@asynccontextmanager
+async def private_engine(source: str, settings: Settings, folder: Path, **bounds: float) -> AsyncIterator[Engine]:
+    """Run an engine of one's own on a store, with its cache in the empty ``folder``: for work on the store itself.
+
+    It commits when it is asked to; ``bounds`` are limits other than the usual. Raises what a mount does.
+    """
+    store = connect(source, settings, Metrics())
+    try:
+        info = await open_store(
+            store, SystemClock(), SystemChance(), functools.partial(prove, store), None, ChunkSizes()
+        )
+        found = home.acquire(folder, info.store.hex())
+        assert isinstance(found, CacheHome)
+        try:
+            own = replace(limits(settings, found.path), commit_interval_s=1e9, poll_s=1e9, upkeep_s=1e9)
+            own = replace(own, **bounds)  # type: ignore[arg-type]
+            async with running(world(store, NoKernel()), info, found, own, References(), ro=False) as engine:
+                yield engine
+        finally:
+            found.release()
+    finally:
+        await store.close()

@@ -56,10 +56,6 @@ class Lease:
             return False
         return self.is_held
 
-    async def store_time_s(self) -> float:
-        """Return the time by the store's own clock, in s since 1970, as of when the lease was last written."""
-        return (await self._store.head(keys.LEASE)).modified_s
-
     async def _take_over(self, began_s: float) -> None:
         try:
             tag = (await self._store.head(keys.LEASE)).tag

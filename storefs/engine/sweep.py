@@ -67,12 +67,10 @@ class Sweeper:
         self._offload = offload
         self._limits = limits
 
-    async def sweep(self, now_s: float, *, dry_run: bool = False) -> Swept:
-        """Delete what may go. ``now_s`` is the time by the store's clock, in s since 1970.
-
-        Raises the store's errors; what was done until then is done.
-        """
+    async def sweep(self, *, dry_run: bool = False) -> Swept:
+        """Delete what may go. Raises the store's errors; what was done until then is done."""
         swept = Swept()
+        now_s = await self._store_time_s()
         old = await self._oldest_needed(now_s)
         if old is None:
             return swept
@@ -92,6 +90,11 @@ class Sweeper:
             if not info.key.startswith(keys.NAMED_SNAPSHOTS) and info.modified_s < now_s - self._limits.grace_s:
                 found = info
         return found
+
+    async def _store_time_s(self) -> float:
+        """Return the time by the store's own clock, in s since 1970: it is that clock that objects are dated by."""
+        await self._store.put(keys.CLOCK, b"\n")
+        return (await self._store.head(keys.CLOCK)).modified_s
 
     async def _prune(self, upto: int, swept: Swept, *, dry_run: bool) -> None:
         """Delete the commits up to ``upto``, and the snapshots before it."""

@@ -65,6 +65,6 @@ class Upkeep:
         if trio.current_time() < self._sweep_s:
             return
         self._sweep_s = trio.current_time() + self._limits.sweep_s
-        swept = await self._sweeper.sweep(await self._lease.store_time_s())
+        swept = await self._sweeper.sweep()
         compacted = await self._compactor.compact()
         log.info("swept: %s; %s", swept, compacted)

@@ -26,7 +26,7 @@ async def age(world, volume, terms=1.1):
 
 
 async def sweep(world, volume, **options):
-    swept = await volume.engine.sweeper.sweep(world.clock.at_ns / 1e9, **options)
+    swept = await volume.engine.sweeper.sweep(**options)
     await volume.files.fsync()
     return swept
 
@@ -120,7 +120,7 @@ async def test_chunks_that_another_mount_comes_to_need_stay(world, tmp_path, see
         if behind:
             await put_file(two, "again", data)
             await two.engine.cutter.drain()
-        swept = await one.engine.sweeper.sweep(world.clock.at_ns / 1e9)
+        swept = await one.engine.sweeper.sweep()
         assert swept.chunks > 0
         if not behind:
             await put_file(two, "again", data)

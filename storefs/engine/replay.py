@@ -1,0 +1,304 @@
+"""Replaying a store's journal for a look at it: every commit from the oldest on, with the snapshots beside it."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from storefs.core import commitheader, keys
+from storefs.core.storeinfo import StoreInfo
+from storefs.engine.journal import Commit, Journal, apply_commit
+from storefs.errors import Corrupt, Diverged, ObjectMissing
+from storefs.model import ObjectInfo
+from storefs.ports import ObjectStore, Offload
+from storefs.shard import codec
+from storefs.tree import schema, snapshot
+from storefs.tree.local import ORIGIN, Position
+from storefs.tree.snapshot import SnapshotInfo
+from storefs.tree.tree import Tree
+
+_PIECE_BYTES = 32 << 20
+_SNAPSHOT_BYTES_MAX = 1 << 40
+
+Progress = Callable[[str, int, int], None]
+"""Told how far a part of the work is: its name, what is done, and all there is to do."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        faults: what is wrong, one line each.
+        notes: what is worth knowing and no fault: objects that nothing names, what was mended, which files are hit.
+        counts: how much was looked at.
+    """
+
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Add to a count."""
+        self.counts[what] = self.counts.get(what, 0) + number
+
+
+async def listed(store: ObjectStore, prefix: str, after: str = "") -> AsyncGenerator[ObjectInfo, None]:
+    """Yield all objects whose keys start with ``prefix`` and sort after ``after``, in order. Raises its errors."""
+    while page := await store.list_after(prefix, after):
+        for info in page:
+            yield info
+        after = page[-1].key
+
+
+def journal_seq(key: str) -> int:
+    """Return the commit number in a journal key. Raises ValueError for any other name."""
+    return _exact(key, int(key.removeprefix(keys.JOURNAL), 16), keys.journal)
+
+
+def snapshot_seq(key: str) -> int:
+    """Return the commit number in a snapshot key. Raises ValueError for any other name."""
+    return _exact(key, keys.snapshot_seq(key), keys.snapshot)
+
+
+def _exact(key: str, seq: int, name: Callable[[int], str]) -> int:
+    """Return the number, if it is one that mounts would look for under this very name."""
+    if seq < 1 or name(seq) != key:
+        raise ValueError(key)
+    return seq
+
+
+def use_for_a_while(tree: Tree) -> Tree:
+    """Return the replica, set up as one that goes with its process: it need not survive anything, only stay small."""
+    tree.database.run("PRAGMA synchronous = OFF")
+    tree.database.run("PRAGMA wal_autocheckpoint = 4096")
+    return tree
+
+
+class Replay:
+    """The journal, read from its oldest commit to the head, with every snapshot compared on the way.
+
+    Behind damage it goes on from the next snapshot.
+
+    Attributes:
+        tree: the last tree that is known, or None.
+        current: whether that is the tree after the last commit that was read.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        offload: Offload,
+        folder: Path,
+        info: StoreInfo,
+        report: Report,
+        progress: Progress,
+        *,
+        repair: bool,
+    ) -> None:
+        """Make replicas in ``folder``; with ``repair``, delete snapshots that are not what the journal gives."""
+        self.tree: Tree | None = None
+        self.current = False
+        self._store = store
+        self._offload = offload
+        self._journal = Journal(store, offload)
+        self._path = folder / "tree.sqlite"
+        self._info = info
+        self._report = report
+        self._progress = progress
+        self._repair = repair
+        self._last: Position | None = None
+
+    async def run(self) -> None:
+        """Read it all, up to the head as it is now. Raises UnknownFormat and the store's errors."""
+        faults = self._report.faults
+        # In this order: a snapshot is younger than the commits in it.
+        snapshots = set(await self._numbers(keys.SNAPSHOTS, snapshot_seq))
+        commits = await self._numbers(keys.JOURNAL, journal_seq)
+        first = commits[0] if commits else max(snapshots, default=0) + 1
+        if first == 1:
+            self._plant()
+        for one, other in pairwise(commits):
+            if other > one + 1:
+                missing = f"commit {one + 1} is" if other == one + 2 else f"commits {one + 1} to {other - 1} are"
+                faults.append(f"{missing} missing in the journal, which goes on with {other}")
+        known = set(commits)
+        async with aclosing(self._read(commits)) as found:
+            steps = sorted(snapshots | known)
+            for done, seq in enumerate(steps):
+                self._progress("journal", done, len(steps))
+                if seq in known:
+                    await self._take(seq, await anext(found))
+                elif commits and seq > commits[-1]:
+                    faults.append(f"{keys.snapshot(seq)} holds commit {seq}, but the journal ends with {commits[-1]}")
+                if seq in snapshots:
+                    await self._meet(seq, adoptable=seq >= first - 1)
+            self._progress("journal", len(steps), len(steps))
+        if self.tree is None:
+            faults.append(f"the journal begins with commit {first}, and no snapshot has the tree that it goes on from")
+        elif not self.current:
+            seq = self.tree.local.position.seq
+            self._report.notes.append(f"the tree of commit {seq} is checked: behind it the journal is damaged")
+
+    async def _numbers(self, prefix: str, number: Callable[[str], int]) -> list[int]:
+        """Return the numbers of the objects below a prefix, in order; foreign ones are noted elsewhere."""
+        found = []
+        async for info in listed(self._store, prefix):
+            try:
+                found.append(number(info.key))
+            except ValueError:
+                continue
+            self._report.count(f"{prefix.removesuffix('/')}_bytes", info.size)
+        return found
+
+    def _plant(self) -> None:
+        info = self._info
+        self.tree = use_for_a_while(Tree(self._path))
+        self.tree.plant(info.store, info.root_mode, info.root_uid, info.root_gid, info.created_ns)
+        self.current, self._last = True, ORIGIN
+
+    # --- commits ------------------------------------------------------------------------------------------------------
+
+    async def _read(self, numbers: list[int]) -> AsyncGenerator[Commit | Corrupt, None]:
+        """Yield the commits of these numbers, or what is wrong with them."""
+        at = 0
+        while at < len(numbers):
+            seq = numbers[at]
+            error = Corrupt("it went away while the journal was read")
+            try:
+                async with aclosing(self._journal.following(seq - 1)) as commits:
+                    async for commit in commits:
+                        if at == len(numbers) or numbers[at] != seq:
+                            break  # it was put since the journal was listed
+                        yield commit
+                        at += 1
+                        seq += 1
+            except Corrupt as damage:
+                error = damage
+            if at < len(numbers) and numbers[at] == seq:
+                yield error
+                at += 1
+
+    async def _take(self, seq: int, found: Commit | Corrupt) -> None:
+        """Check that a commit continues what was read before, and apply it if the tree before it is known."""
+        if self._last is None or seq != self._last.seq + 1:
+            self._last, self.current = None, False
+        self._report.count("commits")
+        if isinstance(found, Corrupt):
+            self._report.faults.append(f"{keys.journal(seq)}: {found}")
+            self._last, self.current = None, False
+            return
+        try:
+            if self.current:
+                assert self.tree is not None
+                await self._offload.run(apply_commit, self.tree, found)
+            elif self._last is not None:
+                _check_link(self._last, found)
+        except Diverged as error:
+            self._report.faults.append(f"{keys.journal(seq)}: {error}")
+            self.current = False
+        self._last = found.position
+
+    # --- snapshots ----------------------------------------------------------------------------------------------------
+
+    async def _meet(self, seq: int, *, adoptable: bool) -> None:
+        """Check a snapshot, and take its tree if that of the journal is not known."""
+        key, plain = keys.snapshot(seq), self._path.with_name("snapshot.sqlite")
+        if self.tree is None or self.tree.local.position.seq != seq:
+            self.current = False
+        self._report.count("snapshots")
+        try:
+            await self._fetch(key, plain)
+            info = await self._offload.run(snapshot.read_info, plain)
+            objection = await self._objection(seq, info, plain)
+            if objection is None and adoptable and not self.current:
+                await self._adopt(plain)
+        except ObjectMissing:
+            self._report.notes.append(f"{key} went away while the store was checked")
+            return
+        except Corrupt as error:
+            objection = str(error)
+        finally:
+            plain.unlink(missing_ok=True)
+        if objection is None:
+            return
+        if self._repair and self.current:  # the journal has this tree
+            await self._store.delete([key])
+            self._report.notes.append(f"deleted {key}: {objection}")
+        else:
+            self._report.faults.append(f"{key}: {objection}")
+
+    async def _fetch(self, key: str, plain: Path) -> None:
+        """Bring a snapshot here and unpack it."""
+        packed = plain.with_suffix(".zst")
+        try:
+            size = (await self._store.head(key)).size
+            with packed.open("wb") as file:
+                for start in range(0, size, _PIECE_BYTES):
+                    await self._offload.run(file.write, await self._store.get(key, start, _PIECE_BYTES))
+            await self._offload.run(codec.decompress_file, packed, plain, _SNAPSHOT_BYTES_MAX)
+        finally:
+            packed.unlink(missing_ok=True)
+
+    async def _objection(self, seq: int, info: SnapshotInfo, plain: Path) -> str | None:
+        """Return what speaks against a snapshot that is readable, or None."""
+        if info.store != self._info.store:
+            return f"it belongs to the store {info.store.hex()}"
+        if info.position.seq != seq:
+            return f"it says that it holds commit {info.position.seq}"
+        if self._last is not None and self._last.seq == seq and info.position != self._last:
+            return "it comes from another history than the journal's"
+        if self.current:
+            assert self.tree is not None
+            differing = await self._offload.run(_differing, self.tree, plain)
+            if differing:
+                return f"its tree is not the journal's: {', '.join(differing)} differ"
+        return None
+
+    async def _adopt(self, plain: Path) -> None:
+        """Let the tree of a snapshot be the one that the journal goes on from."""
+        if self.tree is not None:
+            self.tree.close()
+            self.tree = None
+        info = await self._offload.run(_adopt, plain, self._path)
+        self.tree = use_for_a_while(Tree(self._path))
+        self.current, self._last = True, info.position
+
+
+def _adopt(plain: Path, path: Path) -> SnapshotInfo:
+    """Make a snapshot's file the replica ``path``, instead of any other. In a thread."""
+    info = snapshot.adopt(plain)
+    plain.replace(path)
+    return info
+
+
+def _check_link(last: Position, commit: Commit) -> None:
+    """Raise Diverged unless a commit follows the one that was read before it."""
+    header = commit.header
+    if header.previous != last.nonce or header.chain != commitheader.link(last.chain, commit.changes):
+        raise Diverged(f"commit {header.seq} does not follow commit {last.seq} as the journal has it")
+
+
+def _differing(tree: Tree, path: Path) -> list[str]:
+    """Return the tables in which a snapshot differs from a replica. In a thread."""
+    database = tree.database
+    columns = "SELECT name FROM pragma_table_info(?, ?)"
+    database.run("ATTACH ? AS other", (str(path),))
+    try:
+        differing = []
+        for table in schema.REPLICATED:
+            if database.rows(columns, (table, "main")) != database.rows(columns, (table, "other")):
+                differing.append(table)
+                continue
+            # No column is NULL and each table has a key: rows that join by all their columns are the same rows.
+            same = database.value(f"SELECT count(*) FROM main.{table} NATURAL JOIN other.{table}")  # noqa: S608
+            here, there = (
+                database.value(f"SELECT count(*) FROM {side}.{table}")  # noqa: S608 - both are constants
+                for side in ("main", "other")
+            )
+            if not here == there == same:
+                differing.append(table)
+        return differing
+    finally:
+        database.run("DETACH other")

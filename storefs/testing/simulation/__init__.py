@@ -1,0 +1,1 @@
+"""Many mounts of one store in one process, under a clock that jumps: everything drawn from one seed."""
