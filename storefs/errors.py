@@ -163,3 +163,13 @@ class MissingPart(StorefsError):
     """A part of the system that storefs needs is missing (/dev/fuse, fusermount3, a library)."""
 
     exit_code = 7
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return the error inside a nursery's groups: the first, where all are known kinds."""
+    while isinstance(error, BaseExceptionGroup):
+        known = [one for one in error.exceptions if isinstance(one, StorefsError | BaseExceptionGroup)]
+        if len(known) < len(error.exceptions):
+            return error if len(error.exceptions) > 1 else error.exceptions[0]
+        error = known[0]
+    return error

@@ -23,7 +23,7 @@ from storefs.core.storeinfo import StoreInfo
 from storefs.engine.engine import Engine, World, running
 from storefs.engine.limits import Limits
 from storefs.engine.opening import RootOwner, open_store
-from storefs.errors import CacheLocked, NotAStore, UsageError
+from storefs.errors import CacheLocked, NotAStore, UsageError, cause_of
 from storefs.metrics import Metrics
 from storefs.objects.directory import DirectoryObjects
 from storefs.objects.meter import MeteredObjects
@@ -237,6 +237,8 @@ async def private_engine(source: str, settings: Settings, folder: Path, **bounds
             own = replace(own, **bounds)  # type: ignore[arg-type]
             async with running(world(store, NoKernel()), info, found, own, References(), ro=False) as engine:
                 yield engine
+        except BaseExceptionGroup as error:
+            raise cause_of(error) from None
         finally:
             found.release()
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 
 import storefs
-from storefs.errors import StorefsError
+from storefs.errors import StorefsError, cause_of
 from storefs.settings import parse_options, resolve
 from storefsd.serve import Mount, serve
 
@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> int:
         os.chdir("/")  # else the directory that it was started in could not be unmounted
         trio.run(serve, mount)
     except BaseException as error:
-        cause = _cause(error)
+        cause = cause_of(error)
         if isinstance(cause, StorefsError):
             log.error("%s", cause)
             parent.fail(cause.exit_code, str(cause))
@@ -56,16 +56,6 @@ def _run(arguments: argparse.Namespace) -> int:
         parent.fail(1, repr(cause))
         return 1
     return 0
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Return the error inside a nursery's groups: the first, where all are known kinds."""
-    while isinstance(error, BaseExceptionGroup):
-        known = [one for one in error.exceptions if isinstance(one, StorefsError | BaseExceptionGroup)]
-        if len(known) < len(error.exceptions):
-            return error if len(error.exceptions) > 1 else error.exceptions[0]
-        error = known[0]
-    return error
 
 
 class _Parent:

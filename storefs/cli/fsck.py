@@ -1,10 +1,14 @@
 """``storefs fsck``."""
 
+import contextlib
+import fcntl
 import itertools
 import os
+import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +26,9 @@ from storefs.engine.replay import Progress, Report
 from storefs.errors import StorefsError, UsageError
 from storefs.metrics import Metrics
 from storefs.settings import Settings, parse_options, resolve
+
+_SCRATCH = "storefs-look-"
+_FRESH_S = 60.0
 
 _BARS = {
     "journal": "reading the journal",
@@ -136,13 +143,34 @@ def scratch_folder(settings: Settings) -> Iterator[Path]:
     try:
         try:
             base.mkdir(parents=True, exist_ok=True)
-            made = tempfile.TemporaryDirectory(prefix="look-", dir=base)
+            made = tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=base)
         except OSError:
-            made = tempfile.TemporaryDirectory(prefix="look-")
+            made = tempfile.TemporaryDirectory(prefix=_SCRATCH)
+        folder = Path(made.name)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise StorefsError(f"there is no place for a replica: {error}; set cache_dir") from error
-    with made as folder:
-        yield Path(folder)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    _remove_stale(folder)
+    try:
+        with made:
+            yield folder
+    finally:
+        os.close(lock)
+
+
+def _remove_stale(beside: Path) -> None:
+    """Remove the folders of commands that were killed: nobody has them locked."""
+    for folder in beside.parent.glob(f"{_SCRATCH}*"):
+        with contextlib.suppress(OSError):
+            if folder == beside or time.time() - folder.stat().st_mtime < _FRESH_S:  # perhaps about to be locked
+                continue
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(lock)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from storefs.cli.inspect import doctor, info, status, sync
 from storefs.cli.launch import StartFailed
 from storefs.cli.mount import mount, umount
 from storefs.cli.output import say
+from storefs.cli.snapshot import snapshot
 from storefs.cli.upkeep import compact, gc
 from storefs.cli.warm import warm
 from storefs.errors import StorefsError
@@ -49,7 +50,7 @@ def main() -> None:
     """
 
 
-for _command in (mount, umount, status, sync, warm, clone, info, df, doctor, fsck, gc, compact):
+for _command in (mount, umount, status, sync, warm, clone, info, df, doctor, fsck, gc, compact, snapshot):
     main.add_command(_command)
 
 

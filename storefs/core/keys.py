@@ -1,5 +1,7 @@
 """The names of a store's objects (docs/FORMAT.md has the table)."""
 
+import re
+
 from storefs.model import SHARD_ID_BYTES, ShardId
 
 STORE_INFO = "store.json"
@@ -15,6 +17,7 @@ NAMED_SNAPSHOTS = "snapshots/named/"
 
 _SNAPSHOT_SUFFIX = ".sqlite.zst"
 _SHARD_SUFFIX = ".des"
+_SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 def journal(seq: int) -> str:
@@ -25,6 +28,21 @@ def journal(seq: int) -> str:
 def snapshot(seq: int) -> str:
     """The key of the snapshot of the tree at commit ``seq``."""
     return f"{SNAPSHOTS}{seq:016x}{_SNAPSHOT_SUFFIX}"
+
+
+def named_snapshot(name: str) -> str:
+    """The key of the snapshot that somebody gave a name. Raises ValueError for what cannot be one."""
+    if not _SNAPSHOT_NAME.fullmatch(name):
+        raise ValueError(name)
+    return f"{NAMED_SNAPSHOTS}{name}{_SNAPSHOT_SUFFIX}"
+
+
+def snapshot_name(key: str) -> str:
+    """The name in the key of a named snapshot. Raises ValueError for any other key."""
+    name = key.removeprefix(NAMED_SNAPSHOTS).removesuffix(_SNAPSHOT_SUFFIX)
+    if named_snapshot(name) != key:
+        raise ValueError(key)
+    return name
 
 
 def snapshot_seq(key: str) -> int:

@@ -28,6 +28,7 @@ from storefs.engine.journal import Journal
 from storefs.engine.lease import Lease
 from storefs.engine.limits import Limits
 from storefs.engine.neighbours import Neighbours
+from storefs.engine.past import Pasts
 from storefs.engine.pressure import Pressure
 from storefs.engine.read import Reader
 from storefs.engine.readahead import ReadAhead
@@ -92,6 +93,7 @@ class Engine:
     pressure: Pressure
     follower: Follower
     snapshots: Snapshots
+    pasts: Pasts
     upkeep: Upkeep
     sweeper: Sweeper
     compactor: Compactor
@@ -176,6 +178,7 @@ async def running(
                 nursery.start_soon(_keep_running, task)
             yield engine
             nursery.cancel_scope.cancel()
+        engine.pasts.close()
         engine.close_cleanly()
     finally:
         staging.close()
@@ -240,13 +243,14 @@ async def _assemble(
     pressure = Pressure(tree, staging, cache, cutter, committer, limits)
     follower = Follower(committer, limits)
     sweeper = Sweeper(tree, cutter, committer, store, journal, snapshots, offload, limits)
+    pasts = Pasts(home, snapshots, store, cache, staging, world.kernel, offload, limits, nursery)
     compactor = Compactor(tree, fetcher, shards, offload, limits)
     upkeep = Upkeep(tree, Lease(store, clock, writer, limits.lease_s), snapshots, sweeper, compactor, limits)
     return Engine(
         world=world, info=info, limits=limits, home=home, tree=tree, staging=staging, cache=cache, drafts=drafts,
         numbers=numbers, references=references, trips=trips, neighbours=neighbours, read_ahead=read_ahead,
         warmer=Warmer(tree, trips, cache, limits), reader=reader, cutter=cutter, committer=committer, pressure=pressure,
-        follower=follower, snapshots=snapshots, upkeep=upkeep, sweeper=sweeper, compactor=compactor,
+        follower=follower, snapshots=snapshots, pasts=pasts, upkeep=upkeep, sweeper=sweeper, compactor=compactor,
         writer=writer, recovered=recovered, exclusive=exclusive, ro=ro,
     )  # fmt: skip
 

@@ -33,8 +33,8 @@ _TABLES = (
     # Shards whose own index was read.
     """CREATE TABLE indexed (shard BLOB NOT NULL PRIMARY KEY, day INTEGER NOT NULL, size INTEGER NOT NULL,
         modified REAL NOT NULL) WITHOUT ROWID""",
-    # Shards of the tree whose own index was not.
-    "CREATE TABLE mute (shard BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID",
+    # Shards of the tree whose own index was not, and whether there is no object at all.
+    "CREATE TABLE mute (shard BLOB NOT NULL PRIMARY KEY, gone INTEGER NOT NULL) WITHOUT ROWID",
     """CREATE TABLE found (id BLOB NOT NULL, shard BLOB NOT NULL, "offset" INTEGER NOT NULL, stored INTEGER NOT NULL,
         codec INTEGER NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (id, shard, "offset")) WITHOUT ROWID""",
     # Chunks that are where the tree says, whatever the index of the shard says.
@@ -62,6 +62,18 @@ _BEST = """
     f.shard IN (SELECT id FROM shard) DESC, i.modified, f.shard, f."offset" LIMIT 1"""
 """Where a chunk is to be read: where it was, else in a shard of the tree, else in the oldest (which no mount that is
 just uploading it is about to name)."""
+
+
+_AROUND = (
+    """INSERT INTO shard SELECT shard, day, size FROM indexed WHERE shard IN (SELECT shard FROM chunk)
+        AND shard NOT IN (SELECT id FROM shard)""",
+    # What no file uses of shards that are gone: else the next write of such a content would be taken for stored.
+    """DELETE FROM chunk WHERE shard IN (SELECT shard FROM mute WHERE gone)
+        AND id NOT IN (SELECT chunk FROM extent)""",
+    """DELETE FROM shard WHERE id IN (SELECT shard FROM mute WHERE gone) AND size != 0
+        AND NOT EXISTS (SELECT 1 FROM chunk WHERE chunk.shard = shard.id)""",
+)
+"""What follows once the chunks have their places."""
 
 
 class Reindex:
@@ -122,8 +134,10 @@ class Reindex:
                 nursery.start_soon(work)
         if failures:
             raise failures[0]
+        there = {shard for shard, _, _ in shards}
         with tree.database.transaction():
-            tree.database.run("INSERT INTO mute SELECT id FROM shard WHERE id NOT IN (SELECT shard FROM indexed)")
+            for (shard,) in tree.database.rows("SELECT id FROM shard WHERE id NOT IN (SELECT shard FROM indexed)"):
+                tree.database.run("INSERT INTO mute VALUES (?, ?)", (shard, shard not in there))
 
     async def _read_index(self, tree: Tree, shard: ShardId, day: int, info: ObjectInfo) -> None:
         entries = await read_index(partial(self._store.get, info.key), info.size, info.key)
@@ -256,9 +270,6 @@ def _corrections(tree: Tree) -> tuple[bytes, int]:
                 )
                 database.run("DELETE FROM chunk WHERE id = ?", (chunk,))
                 rows += database.changed("INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?)", place)
-            rows += database.changed(
-                """INSERT INTO shard SELECT shard, day, size FROM indexed WHERE shard IN (SELECT shard FROM chunk)
-                AND shard NOT IN (SELECT id FROM shard)"""
-            )
+            rows += sum(database.changed(sql) for sql in _AROUND)
         raise _TakenBackError
     return noted.changes, rows

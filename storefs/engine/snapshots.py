@@ -5,7 +5,8 @@ from pathlib import Path
 
 from storefs.core import keys
 from storefs.engine.limits import Limits
-from storefs.errors import Corrupt, ObjectMissing, StorefsError
+from storefs.errors import Corrupt, ObjectMissing, PreconditionFailed, StorefsError, UsageError
+from storefs.model import ObjectInfo
 from storefs.ports import ObjectStore, Offload
 from storefs.shard import codec
 from storefs.tree import snapshot
@@ -96,10 +97,7 @@ class Snapshots:
         """Put a snapshot of the tree at the replica's position. Failing is no loss: the journal has it all."""
         plain, packed = replica.with_suffix(".snapshot"), replica.with_suffix(".snapshot.zst")
         try:
-            plain.unlink(missing_ok=True)
-            info = await self._offload.run(snapshot.write, replica, plain)
-            await self._offload.run(codec.compress_file, plain, packed, 3)
-            seq = info.position.seq
+            seq = await self._pack(replica, plain, packed)
             await self._store.put(keys.snapshot(seq), packed)
             with tree.database.transaction():
                 tree.local.put("snapshot", seq)
@@ -110,6 +108,57 @@ class Snapshots:
         finally:
             plain.unlink(missing_ok=True)
             packed.unlink(missing_ok=True)
+
+    async def _pack(self, replica: Path, plain: Path, packed: Path) -> int:
+        """Make the object of a snapshot of a replica; return its commit number."""
+        info = await self._offload.run(snapshot.write, replica, plain)
+        await self._offload.run(codec.compress_file, plain, packed, 3)
+        return info.position.seq
+
+    async def write_named(self, name: str, replica: Path) -> int:
+        """Put the tree at the replica's position under a name, for good; return its commit number.
+
+        Raises UsageError for a name that cannot be or is taken, and the store's errors.
+        """
+        key = _named(name)
+        plain, packed = replica.with_suffix(".named"), replica.with_suffix(".named.zst")
+        try:
+            seq = await self._pack(replica, plain, packed)
+            await self._store.put_if_absent(key, packed)
+        except PreconditionFailed as error:
+            raise UsageError(f"there is a snapshot {name} already: delete it first, or take another name") from error
+        finally:
+            plain.unlink(missing_ok=True)
+            packed.unlink(missing_ok=True)
+        return seq
+
+    async def named(self) -> dict[str, ObjectInfo]:
+        """Return the snapshots that have names, by name."""
+        found: dict[str, ObjectInfo] = {}
+        after = ""
+        while page := await self._store.list_after(keys.NAMED_SNAPSHOTS, after):
+            for info in page:
+                try:
+                    found[keys.snapshot_name(info.key)] = info
+                except ValueError:
+                    log.warning("ignoring the foreign object %s", info.key)
+            after = page[-1].key
+        return found
+
+    async def delete_named(self, name: str) -> None:
+        """Delete a snapshot that has a name. Raises UsageError when there is none."""
+        if name not in await self.named():
+            raise UsageError(f"there is no snapshot {name}")
+        await self._store.delete([_named(name)])
+
+
+def _named(name: str) -> str:
+    try:
+        return keys.named_snapshot(name)
+    except ValueError:
+        raise UsageError(
+            f"{name!r} cannot name a snapshot: up to 100 letters, digits, '_', '-' and '.', not '.' or '-' first"
+        ) from None
 
 
 def _write_at(path: Path, start: int, piece: bytes) -> None:

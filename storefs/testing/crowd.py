@@ -17,6 +17,7 @@ import contextlib
 import ctypes
 import errno
 import json
+import math
 import os
 import random
 import re
@@ -37,10 +38,7 @@ _CLASSES = "abcd"
 _NAMES = 4
 _DIRECTORIES = ("k0", "k1", "k2")
 _SMALL_CELLS, _LARGE_CELLS = 200, 20_000
-_LARGE_SHARE, _FSYNC_SHARE = 0.02, 0.15
-_ODD_SHARE = 0.03
-"""How often a file gets a directory's name."""
-
+_LARGE_SHARE, _FSYNC_SHARE, _ODD_SHARE = 0.02, 0.15, 0.03
 _BACK_S = 60.0
 _PAUSE_S = 0.02
 _AT_FDCWD, _NOREPLACE = -100, 1
@@ -52,8 +50,8 @@ WEIGHTS = {
 }  # fmt: skip
 """How often each operation comes."""
 
-_REMOVING = frozenset({"unlink", "rename", "replace"})
-"""They take a name from a file: of ``rename`` and ``replace``, the one that ``to`` had."""
+_REMOVING = frozenset({"unlink", "rename", "rename_directory", "replace"})
+"""They take a name from a file: ``unlink`` the one that it is given, the others that of ``to``."""
 
 _OVERWRITING = frozenset({"put", "patch", "cut"})
 _WRITING = frozenset({"create", "unique", "put", "append", "patch", "replace"})
@@ -63,6 +61,18 @@ _COLLISIONS = frozenset(
      errno.ENODATA}
 )  # fmt: skip
 """Errors that the others, or chance, explain; a call that fails so has done nothing."""
+
+_CALLS: dict[str, Callable[[Path, Path], object]] = {
+    "unlink": lambda at, _: at.unlink(),
+    "rename": lambda at, to: at.rename(to),
+    "rename_directory": lambda at, to: at.rename(to),
+    "link": lambda at, to: os.link(at, to, follow_symlinks=False),
+    "symlink": lambda at, to: at.symlink_to(to.name),
+    "remove_xattr": lambda at, _: os.removexattr(at, "user.0", follow_symlinks=False),
+    "mkdir": lambda at, _: at.mkdir(),
+    "rmdir": lambda at, _: at.rmdir(),
+}
+"""Operations that are one call; the others are methods of ``Member``."""
 
 _GONE = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
 
@@ -80,15 +90,9 @@ class Unexplained(StorefsError):
 
 
 class Member:
-    """One member of the crowd, at work in ``folder`` of its mount.
+    """One member of the crowd, at work in ``folder``, a directory of its mount, writing its log elsewhere.
 
-    Args:
-        folder: a directory of the mount that all members use.
-        log: where the log goes; not on the mount.
-        member: its number, 0 to 99.
-        seed: makes the same operations again, as far as the others do the same.
-        operations: how many operations it does.
-        patient: wait for the mount to be back when its daemon is gone.
+    A ``patient`` one waits for the mount to be back when its daemon is gone.
     """
 
     def __init__(self, folder: Path, log: Path, member: int, seed: int, operations: int, *, patient: bool) -> None:
@@ -116,8 +120,8 @@ class Member:
 
     def _step(self, verb: str, note: Callable[[dict[str, Any]], object]) -> None:
         kind = self._chance.choice(_CLASSES if self._chance.random() > _ODD_SHARE else "k")
-        if verb in _REMOVING and not self._may_remove(kind):
-            verb = {"unlink": "append", "rename": "move", "replace": "create"}[verb]
+        if not self._may_remove(kind):
+            verb = {"unlink": "append", "rename": "move", "replace": "create"}.get(verb, verb)
         at, to = self._path(kind), self._path(kind)
         if verb in {"mkdir", "rmdir", "move_directory", "rename_directory", "list"}:
             at, to = self._directory(), self._directory()
@@ -127,7 +131,7 @@ class Member:
         note(self._note)
         error = None
         try:
-            getattr(self, f"_{verb}")(self._folder / at, self._folder / to)
+            (_CALLS.get(verb) or getattr(self, f"_{verb}"))(self._folder / at, self._folder / to)
         except OSError as raised:
             error = raised
         self._note |= {"end_s": time.monotonic(), "error": error.errno if error is not None else 0}
@@ -231,15 +235,11 @@ class Member:
         at.lstat()
         with _closing(os.open(at, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)) as opened:
             data = os.pread(opened, 1 << 20, 0)
-        for offset in range(0, len(data), CELL):
-            cell = data[offset : offset + CELL]
+        for cell in _split(data):
             if cell != _ZEROS and not _CELL.fullmatch(cell):
-                raise Unexplained(f"{self._note}: at {offset} is {cell!r}")
+                raise Unexplained(f"{self._note}: there is {cell!r}")
 
     # --- operations on names and attributes ---------------------------------------------------------------------------
-
-    def _unlink(self, at: Path, _to: Path) -> None:
-        at.unlink()
 
     def _move(self, at: Path, to: Path) -> None:
         if _libc.renameat2(_AT_FDCWD, os.fsencode(at), _AT_FDCWD, os.fsencode(to), _NOREPLACE):
@@ -247,25 +247,6 @@ class Member:
             raise OSError(number, os.strerror(number))
 
     _move_directory = _move
-
-    def _rename(self, at: Path, to: Path) -> None:
-        at.rename(to)
-
-    def _rename_directory(self, at: Path, to: Path) -> None:
-        # What is renamed may be a file with a directory's name: a file that it would replace is of the same class.
-        at.rename(to)
-
-    def _link(self, at: Path, to: Path) -> None:
-        os.link(at, to, follow_symlinks=False)
-
-    def _symlink(self, at: Path, to: Path) -> None:
-        at.symlink_to(to.name)
-
-    def _mkdir(self, at: Path, _to: Path) -> None:
-        at.mkdir()
-
-    def _rmdir(self, at: Path, _to: Path) -> None:
-        at.rmdir()
 
     def _chmod(self, at: Path, _to: Path) -> None:
         if not at.is_symlink():
@@ -275,9 +256,6 @@ class Member:
         value = b"%d-%d" % (self._member, self._number)
         os.setxattr(at, f"user.{self._chance.randrange(3)}", value, follow_symlinks=False)
 
-    def _remove_xattr(self, at: Path, _to: Path) -> None:
-        os.removexattr(at, f"user.{self._chance.randrange(3)}", follow_symlinks=False)
-
     def _list(self, at: Path, _to: Path) -> None:
         with _closing(os.open(at, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as opened:
             for path in at.iterdir():
@@ -285,6 +263,10 @@ class Member:
                     path.lstat()
             if self._chance.random() < _FSYNC_SHARE:
                 os.fsync(opened)
+
+
+def _split(data: bytes) -> Iterator[bytes]:
+    return (data[offset : offset + CELL] for offset in range(0, len(data), CELL))
 
 
 def _class(path: str) -> str:
@@ -312,24 +294,21 @@ class Operation:
     at: str
     to: str
     begin_s: float
-    end_s: float = float("inf")
+    end_s: float = math.inf
     error: int = -1
     ino: int = 0
     cells: int = 0
     named: bool = False
     synced: bool = False
 
-    def refused(self) -> bool:
-        """Whether it failed so that it has done nothing more than it noted."""
-        return self.error in _COLLISIONS
-
     def classes_removed(self) -> set[str]:
         """Return the classes of names that it may have removed or replaced."""
-        verb, name = self.verb, self.to if self.verb != "unlink" else self.at
-        if verb == "rename_directory" or (verb in _REMOVING and not self.refused()):
-            return {_class(name)}
-        # Truncated, perhaps, by an open of which the answer did not come.
-        return {_class(self.at)} if verb == "put" and not self.ino and not self.refused() else set()
+        if self.error in _COLLISIONS:
+            return set()
+        if self.verb in _REMOVING:
+            return {_class(self.at if self.verb == "unlink" else self.to)}
+        # An open may have truncated the file although its answer did not come.
+        return {_class(self.at)} if self.verb == "put" and not self.ino else set()
 
 
 def read_log(log: Path, member: int) -> list[Operation]:
@@ -343,29 +322,16 @@ def read_log(log: Path, member: int) -> list[Operation]:
 
 def contents(root: Path) -> dict[str, bytes]:
     """Return what every file below ``root`` contains, by its path from there."""
-    found = {}
-    for folder, _, names in os.walk(root):
-        for name in names:
-            path = Path(folder) / name
-            if path.is_file() and not path.is_symlink():
-                found[os.path.relpath(path, root)] = path.read_bytes()
-    return found
+    paths = (Path(folder) / name for folder, _, names in os.walk(root) for name in names)
+    files = (path for path in paths if path.is_file() and not path.is_symlink())
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
 def damaged(operations: Iterable[Operation], seed: int, files: dict[str, bytes]) -> list[str]:
     """Return the files that have something else in them than whole cells of these operations, and zeros."""
-    known = {(one.member, one.number) for one in operations if one.verb in _WRITING}
-    wrong = []
-    for name, data in files.items():
-        for offset in range(0, len(data), CELL):
-            cell = data[offset : offset + CELL]
-            match = _CELL.fullmatch(cell)
-            if match is not None and (int(match[1]), int(match[2])) in known and int(match[3], 16) == seed & 0xFFFFFFFF:
-                continue
-            if cell != _ZEROS:
-                wrong.append(f"{name} at {offset}: {cell!r}")
-                break
-    return wrong
+    heads = {cells(one.member, one.number, seed & 0xFFFFFFFF, 1)[:-7] for one in operations if one.verb in _WRITING}
+    found = ((name, cell) for name, data in files.items() for cell in _split(data) if cell != _ZEROS)
+    return [f"{name}: {cell!r}" for name, cell in found if cell[:-7] not in heads or not _CELL.fullmatch(cell)]
 
 
 def guarded(operations: Collection[Operation]) -> list[Operation]:
@@ -401,9 +367,9 @@ def missing(operations: Collection[Operation], seed: int, files: dict[str, bytes
     lost = []
     starts: dict[bytes, list[tuple[str, int]]] = {}
     for name, data in files.items():
-        for offset in range(0, len(data), CELL):
-            if data[offset + CELL - 7 : offset + CELL] == b"000000\n":
-                starts.setdefault(data[offset : offset + CELL], []).append((name, offset))
+        for place, cell in enumerate(_split(data)):
+            if cell.endswith(b"c000000\n"):
+                starts.setdefault(cell, []).append((name, place * CELL))
     for one in guarded(operations):
         wanted = cells(one.member, one.number, seed & 0xFFFFFFFF, one.cells)
         places = starts.get(wanted[:CELL], [])
@@ -417,14 +383,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("log", type=Path)
-    parser.add_argument("--member", type=int, required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--operations", type=int, required=True)
+    for name in ("member", "seed", "operations"):
+        parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--patient", action="store_true", help="wait for a daemon that is gone to be back")
     given = parser.parse_args()
-    member = Member(given.folder, given.log, given.member, given.seed, given.operations, patient=given.patient)
     try:
-        member.run()
+        Member(given.folder, given.log, given.member, given.seed, given.operations, patient=given.patient).run()
     except (Unexplained, OSError) as error:
         sys.exit(f"member {given.member} of seed {given.seed}: {error}")
 

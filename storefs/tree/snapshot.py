@@ -29,6 +29,7 @@ def write(source: Path, target: Path) -> SnapshotInfo:
     Works beside the replica's writing connection, in any thread: it reads one consistent state, leaves out what is only
     local, and undoes what is pending, so that the snapshot is the tree at exactly the replica's position.
     """
+    target.unlink(missing_ok=True)
     with contextlib.closing(apsw.Connection(str(target))) as copy:
         copy.execute("PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
         copy.execute("ATTACH ? AS replica", (str(source),))

@@ -145,7 +145,7 @@ class _Copying:
     async def run(self) -> int:
         """Copy everything; return how many names were made. What was made is taken back if something is in the way."""
         part = self._gather(_Slice([self._root], rows=2))
-        if not self._is_left:
+        if not self._has_more():
             self._write(part)
             self._announce(self._at)
             return self._made
@@ -154,7 +154,7 @@ class _Copying:
         self._write(part)
         self._announce(hidden.at)
         try:
-            while self._is_left:
+            while self._has_more():
                 await trio.lowlevel.checkpoint()
                 await self._engine.pressure.admit()
                 self._engine.require_writable()
@@ -167,13 +167,12 @@ class _Copying:
 
     # --- reading the source -------------------------------------------------------------------------------------------
 
-    @property
-    def _is_left(self) -> bool:
+    def _has_more(self) -> bool:
         return bool(self._walks or self._contents)
 
     def _gather(self, part: _Slice) -> _Slice:
         """Fill a slice with what comes next, in one step with its writing: a page of names is never old."""
-        while part.rows < SLICE_ROWS and self._is_left:
+        while part.rows < SLICE_ROWS and self._has_more():
             if self._contents:
                 self._take_extents(part)
             else:

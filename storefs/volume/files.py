@@ -33,7 +33,7 @@ class Files:
             return parts
         size = self._attributes.size(ino)
         end = min(offset + length, size)
-        return _few(await self._engine.reader.read(ino, offset, end, size)) if offset < end else ()
+        return few(await self._engine.reader.read(ino, offset, end, size)) if offset < end else ()
 
     def read_now(self, ino: int, offset: int, length: int) -> tuple[Buffer, ...] | None:
         """Return the same if that needs no waiting, else None."""
@@ -42,7 +42,7 @@ class Files:
         if end <= offset:
             return ()
         parts = self._engine.reader.now(ino, offset, end, size)
-        return _few(parts) if parts is not None else None
+        return few(parts) if parts is not None else None
 
     async def write(self, ino: int, offset: int, data: bytes | memoryview) -> int:
         """Write; return how many bytes. They survive the death of this process when this returns.
@@ -128,5 +128,6 @@ class Files:
             await self._engine.committer.sync()
 
 
-def _few(parts: list[Buffer]) -> tuple[Buffer, ...]:
+def few(parts: list[Buffer]) -> tuple[Buffer, ...]:
+    """Return the same bytes in PARTS_MAX pieces at most."""
     return tuple(parts) if len(parts) <= PARTS_MAX else (b"".join(parts),)

@@ -10,6 +10,7 @@ from storefs.volume.control import Control
 from storefs.volume.exclusive import Exclusive
 from storefs.volume.expiry import Expiry
 from storefs.volume.files import Files
+from storefs.volume.history import History
 from storefs.volume.names import Names
 
 
@@ -23,6 +24,7 @@ class Volume:
         self.attributes = Attributes(engine, contents)
         self.names = Names(engine, self.attributes, references)
         self.exclusive = Exclusive(engine, self.names)
+        self.history = History(engine)
         self.files = Files(engine, self.attributes, contents)
         self.cloner = Clone(engine, self.attributes, self.names)
         self.expiry = Expiry(engine, self.names)

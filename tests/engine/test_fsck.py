@@ -91,6 +91,14 @@ class Checked:
     async def tree(self):
         return await self.world.replica(self.folder() / "tree.sqlite")
 
+    async def shard_of(self, name):
+        """Return the key of the shard that has the beginning of a file."""
+        tree = await self.tree()
+        extent = tree.extents.all(tree.dentries.lookup(1, name.encode()).ino)[0]
+        info = tree.chunks.shard(tree.chunks.place(extent.chunk).shard)
+        tree.close()
+        return keys.shard(info.shard, info.day)
+
     async def commit(self, *statements):
         """Put a commit that a mount would never make."""
         tree = await self.tree()
@@ -251,7 +259,7 @@ async def test_a_damaged_chunk_hits_files_that_are_named(checked, world, tmp_pat
 
 
 async def test_a_shard_that_is_gone(checked, world):
-    key = (await world.shards())[2]
+    key = await checked.shard_of("c")
     await world.memory.delete([key])
     report = await checked.check(repair=True)
     (fault,) = report.faults
@@ -318,14 +326,18 @@ async def test_a_commit_that_goes_away_meanwhile(checked, world):
     assert fault == f"{keys.journal(2)}: it went away while the journal was read"
 
 
-async def test_a_commit_of_another_history(checked, world):
+@pytest.mark.parametrize("tree_is_known", [True, False])
+async def test_a_commit_of_another_history(checked, world, tree_is_known):
     seq = len(await world.journal())
     commit = await Journal(world.memory, world.offload).get(seq)
-    header = replace(commit.header, previous=bytes(16))
     body = codec.compress(commit.changes)
-    await world.memory.put(keys.journal(seq), commitheader.pack(replace(header, stored=len(body)), body))
+    header = replace(commit.header, previous=bytes(16), stored=len(body))
+    await world.memory.put(keys.journal(seq), commitheader.pack(header, body))
+    if not tree_is_known:
+        await checked.flip(keys.journal(1), -1)
+    says = "this replica" if tree_is_known else "the journal"
     faults = await checked.faults()
-    assert f"{keys.journal(seq)}: commit {seq} does not follow commit {seq - 1} as this replica has it" in faults
+    assert f"{keys.journal(seq)}: commit {seq} does not follow commit {seq - 1} as {says} has it" in faults
 
 
 async def test_a_journal_that_no_longer_reaches_back(checked, world):
@@ -497,8 +509,25 @@ async def test_a_copy_elsewhere_replaces_a_lost_shard(checked, world):
     await world.memory.delete([key])
     assert await checked.faults() != []
     report = await checked.check(data=True, reindex=checked.reindex())
-    assert [fault.split()[0] for fault in report.faults] == [key], "its row stays, and no file needs it"
+    assert report.faults == []
     await checked.reads("after")
+
+
+async def test_what_is_lost_stays_a_fault(checked, world, tmp_path):
+    before = set(await world.shards())
+    async with world.engine_at(tmp_path / "two", LIMITS) as volume:
+        await put_file(volume, "gone", noise("gone", 1_000))
+        await volume.files.fsync()
+        volume.names.unlink(1, b"gone")
+        await volume.files.fsync()
+        gone = (set(await world.shards()) - before).pop()
+    lost = await checked.shard_of("d")
+    await world.memory.delete([lost, gone])
+    assert len(await checked.faults()) == 2
+    report = await checked.check(reindex=checked.reindex())
+    (fault,) = report.faults
+    assert fault.startswith(f"{lost} is missing, and ")
+    assert report.notes == [f"commit {report.counts['commit']} corrects 2 rows of the chunk index"]
 
 
 async def test_a_mount_that_is_faster_is_followed(checked, world, tmp_path):

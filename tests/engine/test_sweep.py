@@ -3,7 +3,7 @@
 import pytest
 
 from storefs.core import keys
-from storefs.errors import StoreUnavailable
+from storefs.errors import StoreUnavailable, UsageError
 from storefs.model import ROOT_INO
 from storefs.testing.world import create, find, listing, noise, put_file, read, tables, with_limits, write
 from storefs.tree import check
@@ -194,3 +194,30 @@ async def test_a_sweep_that_is_cut_off_is_no_harm(world, tmp_path, seed, autojum
         assert listing(two)[-1] == "kept"
         assert await read(two, find(two, "kept")) == noise(seed, 40_000)
         assert (await sweep(world, two)).commits > 0
+
+
+async def test_a_named_snapshot_keeps_what_it_needs(world, tmp_path, autojump_clock, seed):
+    async with world.engine_at(tmp_path / "one", LIMITS) as one:
+        data = noise(seed, 40_000)
+        await put_file(one, "file", data)
+        await one.files.fsync()
+        (shard,) = await world.shards()
+        assert await one.engine.snapshots.write_named("kept", one.engine.tree.database.path) == 1
+        with pytest.raises(UsageError, match="there is a snapshot kept already"):
+            await one.engine.snapshots.write_named("kept", one.engine.tree.database.path)
+        for name in ("", "a/b", "..", "-x", "x" * 101, "a b"):
+            with pytest.raises(UsageError, match="cannot name a snapshot"):
+                await one.engine.snapshots.write_named(name, one.engine.tree.database.path)
+        await snapshot(one)
+        one.names.unlink(ROOT_INO, b"file")
+        for _ in range(5):
+            await age(world, one)
+            await sweep(world, one)
+        assert shard in await world.shards()
+        assert list(await one.engine.snapshots.named()) == ["kept"]
+        assert len(await one.engine.snapshots.newest()) == 2, "named ones do not count"
+        await one.engine.snapshots.delete_named("kept")
+        with pytest.raises(UsageError, match="there is no snapshot kept"):
+            await one.engine.snapshots.delete_named("kept")
+        await sweep(world, one)
+        assert shard not in await world.shards()

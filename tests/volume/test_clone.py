@@ -228,7 +228,7 @@ async def test_others_see_it_whole_or_not_at_all(world, volume, tmp_path, seed, 
         assert await shown(other, b"/copy") == wanted
 
 
-@pytest.mark.parametrize("moment", range(1, 12, 2))
+@pytest.mark.parametrize("moment", range(1, 8, 2))
 async def test_killed_in_the_middle(world, tmp_path, seed, slices, moment, monkeypatch):
     """What is left after a crash is the source, and what says that it is unfinished and can be removed."""
     write_slice = clone._Copying._write

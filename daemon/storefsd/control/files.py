@@ -12,8 +12,10 @@ from storefs.volume.control import Control
 
 DIRECTORY_NAME = RESERVED_NAME
 DIRECTORY_INO = 2
+SNAPSHOTS_NAME = b"snapshots"
 _FIRST_FILE_INO = 3
 RESERVED_INO_END = 1024
+SNAPSHOTS_INO = RESERVED_INO_END - 1
 """Inode numbers below are the root's and those of control files; the tree's own start at 1 << 40."""
 
 INFO_XATTR = b"user.storefs.info"
@@ -75,6 +77,8 @@ class ControlFiles:
 
     def lookup(self, name: bytes) -> int | None:
         """Return the inode number of a control file, or None. Whoever reads it next reads its state as of now."""
+        if name == SNAPSHOTS_NAME:
+            return SNAPSHOTS_INO
         ino = self._inos.get(name)
         if ino is not None:
             self._shown.pop(ino, None)
@@ -82,11 +86,11 @@ class ControlFiles:
 
     def names(self) -> list[tuple[bytes, int]]:
         """Return the names in the control directory, with their inode numbers."""
-        return list(self._inos.items())
+        return [*self._inos.items(), (SNAPSHOTS_NAME, SNAPSHOTS_INO)]
 
     def mode(self, ino: int) -> int:
         """Return the type and permission bits. Raises PosixError (ENOENT)."""
-        if ino == DIRECTORY_INO:
+        if ino in (DIRECTORY_INO, SNAPSHOTS_INO):
             return stat.S_IFDIR | 0o755
         return self._file(ino).mode
 

@@ -4,6 +4,8 @@ import errno
 import logging
 
 from storefs.errors import PosixError
+from storefs.volume.files import few
+from storefs.volume.history import is_past
 from storefs.volume.volume import Volume
 from storefsd.control import ioctl
 from storefsd.control.files import ControlFiles, is_control
@@ -29,7 +31,7 @@ class AddedOperations:
 
     def read_now(self, inode: int, offset: int, size: int) -> Parts | None:
         """Return the answer to a read if that needs no waiting, else None. Whatever goes wrong, ``read`` will tell."""
-        if is_control(inode):
+        if is_control(inode) or is_past(inode):
             return None
         try:
             return self._volume.files.read_now(inode, offset, size)
@@ -42,26 +44,28 @@ class AddedOperations:
         """Read from a file."""
         if is_control(inode):
             return (self._control.read(inode)[offset : offset + size],)
+        if is_past(inode):
+            return few(await self._volume.history.read(inode, offset, size))
         return await self._volume.files.read_parts(inode, offset, size)
 
     @guarded
     async def seek(self, inode: int, offset: int, whence: int) -> int:
         """Return the next data or hole."""
-        if is_control(inode):
+        if is_control(inode) or is_past(inode):
             raise PosixError(errno.EINVAL)
         return self._volume.files.seek(inode, offset, whence)
 
     @guarded
     async def allocate(self, inode: int, mode: int, offset: int, length: int) -> None:
         """Allocate, punch a hole, or zero a range."""
-        if is_control(inode):
-            raise PosixError(errno.EPERM)
+        if is_control(inode) or is_past(inode):
+            raise PosixError(errno.EPERM if is_control(inode) else errno.EROFS)
         await self._volume.files.allocate(inode, mode, offset, length)
 
     @guarded
     async def copy_range(self, source: int, source_offset: int, target: int, target_offset: int, length: int) -> int:
         """Copy bytes from file to file; return how many."""
-        if is_control(source) or is_control(target):
+        if any(is_control(ino) or is_past(ino) for ino in (source, target)):
             raise PosixError(errno.EXDEV)  # then the program copies by reading and writing
         return await self._volume.files.copy_range(source, source_offset, target, target_offset, length)
 

@@ -16,12 +16,13 @@ from storefs.errors import PosixError
 from storefs.model import Inode
 from storefs.volume.attributes import Changes
 from storefs.volume.caller import Caller
+from storefs.volume.history import is_past
 from storefs.volume.volume import Volume
 from storefsd.control import files as control
 from storefsd.control.files import ControlFiles, is_control
 from storefsd.fuse.bridge import Bridge
 from storefsd.fuse.guard import guarded
-from storefsd.fuse.reply import Replies, negative, virtual
+from storefsd.fuse.reply import Replies, negative, unkept, virtual
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,12 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext | None = None
     ) -> pyfuse3.EntryAttributes:
         """Return where a name leads; a missing one is an answer too, for the kernel to keep."""
+        if parent_inode == control.SNAPSHOTS_INO:
+            root = await self._volume.history.root(name)
+            return unkept() if root is None else self._entry(root, keep=False)
+        if is_past(parent_inode):
+            past = self._volume.history.lookup(parent_inode, name)
+            return negative() if past is None else self._entry(past)
         if is_control(parent_inode):
             ino = self._control.lookup(name) if parent_inode == control.DIRECTORY_INO else None
             return negative() if ino is None else self._virtual(ino)
@@ -75,7 +82,7 @@ class Operations(pyfuse3.Operations):
         """Take references away."""
         for ino, count in inode_list:
             try:
-                if not is_control(ino):
+                if not is_control(ino) and not is_past(ino):
                     self._volume.names.forget(ino, count)
             except Exception as error:
                 log.exception("forget of inode %d failed", ino)
@@ -155,6 +162,8 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
         """Return what a symbolic link points to."""
+        if is_past(inode):
+            return self._volume.history.target(inode)
         return self._volume.names.read_link(inode)
 
     # --- directories --------------------------------------------------------------------------------------------------
@@ -169,10 +178,13 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """List a directory from a cookie on."""
+        if fh == control.SNAPSHOTS_INO:
+            await self._list_snapshots(start_id, token)
+            return
         if is_control(fh):
             self._list_control(start_id, token)
             return
-        names = self._volume.names
+        names = self._volume.history if is_past(fh) else self._volume.names
         for cookie, name, ino in ((_DOT, b".", fh), (_DOT_DOT, b"..", names.parent(fh))):
             # These two are reported without a reference.
             if start_id < cookie and not pyfuse3.readdir_reply(token, name, self._attributes(ino), cookie):
@@ -180,16 +192,22 @@ class Operations(pyfuse3.Operations):
         after, entries = max(start_id, _DOT_DOT), _PAGE_ENTRIES
         while page := names.page(fh, after, entries):
             for dentry, inode in page:
-                entry = self._replies.entry(inode, self._volume.attributes.blocks(inode))
-                if not pyfuse3.readdir_reply(token, dentry.name, entry, dentry.cookie):
+                if not pyfuse3.readdir_reply(token, dentry.name, self._reply(inode), dentry.cookie):
                     return
-                self._volume.references.add(inode.ino)
+                self._count(inode.ino)
             after, entries = page[-1][0].cookie, 2 * entries
 
     def _list_control(self, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         for number, (name, ino) in enumerate(self._control.names(), start=1):
             if number > start_id and not pyfuse3.readdir_reply(token, name, self._virtual(ino), number):
                 return
+
+    async def _list_snapshots(self, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        for number, name in enumerate(await self._volume.history.names(), start=1):
+            if number > start_id:
+                root = await self._volume.history.root(name)
+                if root is not None and not pyfuse3.readdir_reply(token, name, self._reply(root, keep=False), number):
+                    return
 
     @guarded
     async def releasedir(self, fh: int) -> None:
@@ -227,6 +245,7 @@ class Operations(pyfuse3.Operations):
         if is_control(inode):
             return pyfuse3.FileInfo(fh=inode, direct_io=True, keep_cache=False)
         if flags & os.O_TRUNC:
+            self._refuse_past(inode)
             await self._volume.attributes.set(inode, Changes(size=0, mode=self._unprivileged(inode, ctx.uid)))
         return pyfuse3.FileInfo(fh=inode, keep_cache=True)
 
@@ -237,6 +256,8 @@ class Operations(pyfuse3.Operations):
         """Read from a file; pyfuse3 takes any contiguous buffer."""
         if is_control(fh):
             return self._control.read(fh)[off : off + size]
+        if is_past(fh):
+            return b"".join(await self._volume.history.read(fh, off, size))
         return await self._volume.files.read(fh, off, size)
 
     @guarded
@@ -245,6 +266,7 @@ class Operations(pyfuse3.Operations):
         if is_control(fh):
             await self._control.write(fh, buf)
             return len(buf)
+        self._refuse_past(fh)
         return await self._volume.files.write(fh, off, buf)
 
     @guarded
@@ -252,12 +274,14 @@ class Operations(pyfuse3.Operations):
         """Take note of a close."""
         if self._volume.engine.ro:
             raise pyfuse3.FUSEError(errno.ENOSYS)  # never asked again: nothing is ever written here
-        await self._volume.files.close(fh)
+        if not is_past(fh):
+            await self._volume.files.close(fh)
 
     @guarded
     async def release(self, fh: int) -> None:
         """Take note of the last close."""
-        self._volume.files.flush(fh)
+        if not is_past(fh):
+            self._volume.files.flush(fh)
 
     @guarded
     async def fsync(self, fh: int, datasync: bool) -> None:
@@ -285,6 +309,7 @@ class Operations(pyfuse3.Operations):
             if fields.update_size:  # what a shell's > sends before it writes
                 return self._virtual(inode)
             raise PosixError(errno.EPERM)
+        self._refuse_past(inode)
         changes = Changes(
             mode=attr.st_mode if fields.update_mode else None,
             uid=attr.st_uid if fields.update_uid else None,
@@ -319,6 +344,8 @@ class Operations(pyfuse3.Operations):
         """Return an extended attribute, or what storefs knows of the file."""
         if is_control(inode):
             return self._control.xattr(inode, name)
+        if is_past(inode):
+            return self._volume.history.xattr(inode, name)
         if name == control.INFO_XATTR:
             return self._volume.control.info_text(inode)
         return self._volume.attributes.get_xattr(inode, name)
@@ -326,7 +353,10 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> list[bytes]:
         """Return the names of extended attributes; those of storefs itself are not listed."""
-        names = [] if is_control(inode) else self._volume.attributes.list_xattrs(inode)
+        if is_past(inode):
+            names = self._volume.history.xattrs(inode)
+        else:
+            names = [] if is_control(inode) else self._volume.attributes.list_xattrs(inode)
         return names if ctx.uid == 0 else [name for name in names if not name.startswith(b"trusted.")]
 
     @guarded
@@ -343,16 +373,28 @@ class Operations(pyfuse3.Operations):
 
     # --- the steps ----------------------------------------------------------------------------------------------------
 
-    def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
+    def _entry(self, inode: Inode, *, keep: bool = True) -> pyfuse3.EntryAttributes:
         """Return an inode's attributes in a reply that gives the kernel a reference to it."""
-        self._volume.references.add(inode.ino)
-        return self._replies.entry(inode, self._volume.attributes.blocks(inode))
+        self._count(inode.ino)
+        return self._reply(inode, keep=keep)
+
+    def _count(self, ino: int) -> None:
+        if not is_past(ino):  # of a past tree nothing ever goes
+            self._volume.references.add(ino)
+
+    def _reply(self, inode: Inode, *, keep: bool = True) -> pyfuse3.EntryAttributes:
+        """Return an inode's attributes; without ``keep`` the kernel asks for the name again soon."""
+        past = is_past(inode.ino)
+        blocks = self._volume.history.blocks(inode.ino) if past else self._volume.attributes.blocks(inode)
+        entry = self._replies.entry(inode, blocks)
+        if not keep:
+            entry.entry_timeout = 1
+        return entry
 
     def _attributes(self, ino: int) -> pyfuse3.EntryAttributes:
         if is_control(ino):
             return self._virtual(ino)
-        inode = self._volume.attributes.get(ino)
-        return self._replies.entry(inode, self._volume.attributes.blocks(inode))
+        return self._reply(self._volume.history.get(ino) if is_past(ino) else self._volume.attributes.get(ino))
 
     def _virtual(self, ino: int) -> pyfuse3.EntryAttributes:
         size, time_ns = self._control.stat(ino)
@@ -375,7 +417,15 @@ class Operations(pyfuse3.Operations):
             raise PosixError(errno.EEXIST, "the control directory")
         if is_control(parent) or is_control(ino):
             raise PosixError(errno.EPERM, "the control directory")
+        self._refuse_past(parent)
+        self._refuse_past(ino)
+
+    @staticmethod
+    def _refuse_past(ino: int) -> None:
+        if is_past(ino):
+            raise PosixError(errno.EROFS, "a snapshot")
 
     def _refuse_own_xattr(self, ino: int, name: bytes) -> None:
+        self._refuse_past(ino)
         if is_control(ino) or name in (control.INFO_XATTR, control.ERROR_XATTR):
             raise PosixError(errno.EPERM, os.fsdecode(name))

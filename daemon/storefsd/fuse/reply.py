@@ -49,6 +49,13 @@ def negative() -> pyfuse3.EntryAttributes:
     return entry
 
 
+def unkept() -> pyfuse3.EntryAttributes:
+    """Return the answer that there is no such name just now."""
+    entry = negative()
+    entry.entry_timeout = 0
+    return entry
+
+
 def virtual(ino: int, mode: int, size: int, time_ns: int) -> pyfuse3.EntryAttributes:
     """Return the attributes of a control file: true for this moment only, so that each open asks again."""
     entry = pyfuse3.EntryAttributes()

