@@ -68,7 +68,7 @@ def _lines(source: str, taken: Accounts) -> list[str]:
         f"  shards       {taken.shards} named; all in the store take {readable(taken.shard_bytes)}",
         (
             f"  garbage      {readable(taken.dead_bytes)} of these shards are used by no file;"
-            f" {taken.unnamed_shards} shards with {readable(taken.unnamed_bytes)} are named by no commit"
+            f" {taken.unnamed_shards} shards with {readable(taken.unnamed_bytes)} are not in the tree"
         ),
         f"  journal      {taken.commits} commits, {readable(taken.journal_bytes)}",
         f"  snapshots    {taken.snapshots}, {readable(taken.snapshot_bytes)}",

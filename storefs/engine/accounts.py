@@ -46,7 +46,8 @@ class Accounts:
         stored_bytes: the same as they are stored.
         shard_bytes: all shards in the store.
         dead_bytes: what of the tree's shards no file uses.
-        unnamed_shards, unnamed_bytes: shards that no commit names (being uploaded, or left over).
+        unnamed_shards, unnamed_bytes: shards that the tree does not name: being uploaded, or kept for a while, or for a
+            snapshot with a name.
         journal_bytes, snapshot_bytes: all commits, all snapshots.
     """
 
@@ -96,7 +97,7 @@ async def take(store: ObjectStore, offload: Offload, folder: Path, progress: Pro
                 shards[bytes(named[0])] = info.size
             elif _is(journal_seq, info.key):
                 commits.append(info.size)
-            elif _is(snapshot_seq, info.key):
+            elif _is(snapshot_seq, info.key) or _is(keys.snapshot_name, info.key):
                 snapshots.append(info.size)
         return await offload.run(_count, tree, shards, commits, snapshots)
     finally:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import trio
 
 from storefs.core import keys, storeinfo
 from storefs.core.ranges import Span, coalesce
+from storefs.engine.journal import Journal, apply_commit
 from storefs.engine.reindex import Reindex, shard_named
 from storefs.engine.replay import Progress, Replay, Report, listed
 from storefs.engine.trips import outcome_of
@@ -29,7 +31,7 @@ _DAY_MAX = 99_999_999
 _CODECS = {int(codec) for codec in Codec}
 _KNOWN = re.compile(
     r"store\.json|journal/[0-9a-f]{16}|snapshots/[0-9a-f]{16}\.sqlite\.zst|nodes/[1-9][0-9]*"
-    r"|checks/(conditional-puts\.json|[0-9a-f]{32})"
+    r"|checks/(clock|conditional-puts\.json|[0-9a-f]{32})|lease|floor|snapshots/named/[\w.-]+\.sqlite\.zst"
 )
 
 
@@ -61,6 +63,7 @@ class Fsck:
         self._reindex = reindex
         self._report = Report()
         self._lost: set[bytes] = set()
+        self._missing: list[tuple[ShardId, str]] = []
 
     async def run(self) -> Report:
         """Return what is wrong. Raises NotAStore, UnknownFormat, and the store's own errors."""
@@ -76,13 +79,13 @@ class Fsck:
         try:
             await replay.run()
             if replay.tree is not None:
-                await self._check_tree(replay.tree, current=replay.current)
+                await self._check_tree(replay.tree, replay.shards, current=replay.current)
         finally:
             if replay.tree is not None:
                 replay.tree.close()
         return report
 
-    async def _check_tree(self, tree: Tree, *, current: bool) -> None:
+    async def _check_tree(self, tree: Tree, past: dict[str, set[bytes]], *, current: bool) -> None:
         report = self._report
         if self._reindex is not None and current:
             report.notes += await self._reindex.run(tree, self._progress)
@@ -98,16 +101,21 @@ class Fsck:
             report.count(what, tree.database.value(sql))
         report.counts["commit"] = tree.local.position.seq
         self._progress("tree", 1, 1)
-        there = await self._check_objects(tree, current=current)
+        there = await self._check_objects(tree, past, current=current)
         if self._data:
             await self._check_data(tree, there)
+        await self._check_missing(tree, current=current)
         if self._repair:
             report.notes += await self._offload.run(_hits, tree, self._lost)
 
     # --- shards -------------------------------------------------------------------------------------------------------
 
-    async def _check_objects(self, tree: Tree, *, current: bool) -> list[tuple[ShardId, str, int]]:
-        """Look for the object of every shard; return those that are there: id, key, bytes."""
+    async def _check_objects(
+        self, tree: Tree, past: dict[str, set[bytes]], *, current: bool
+    ) -> list[tuple[ShardId, str, int]]:
+        """Look for the object of every shard, also those of snapshots (``past``); return those of the tree that are
+        there: id, key, bytes.
+        """
         report, seq = self._report, tree.local.position.seq
         wanted: dict[str, tuple[ShardId, int]] = {}
         for shard, day, size in tree.database.rows("SELECT id, day, size FROM shard"):
@@ -115,24 +123,40 @@ class Fsck:
                 report.faults.append(f"shard {shard.hex()} of day {day} cannot be the name of an object")
             else:
                 wanted[keys.shard(shard, day)] = (shard, size)
-        there = []
+        there, ids = [], set()
+        snapshots = set().union(*past.values())
         async for info in listed(self._store, ""):
-            found = wanted.pop(info.key, None)
+            found, named = wanted.pop(info.key, None), shard_named(info.key)
+            ids.add(named[0] if named is not None else b"")
             if found is not None:
                 shard, size = found
                 there.append((shard, info.key, info.size))
                 if size not in (0, info.size):
                     report.faults.append(f"{info.key} has {info.size} bytes, the tree says {size}")
-            elif shard_named(info.key) is not None:
-                if current:  # else later commits, which could not be applied, may name it
-                    report.notes.append(f"{info.key} ({info.size} bytes) is named by no commit up to {seq}")
+            elif named is not None:
+                if current and named[0] not in snapshots:  # else later commits, which are not known, may name it
+                    report.notes.append(f"{info.key} ({info.size} bytes) is not in the tree of commit {seq}")
             elif not _KNOWN.fullmatch(info.key):
                 report.notes.append(f"{info.key} is no object of storefs")
-        for key, (shard, _) in wanted.items():
-            chunks = [bytes(row[0]) for row in tree.database.rows("SELECT id FROM chunk WHERE shard = ?", (shard,))]
-            report.faults.append(f"{key} is missing, and {len(chunks)} chunks with it")
-            self._lost.update(chunks)
+        self._missing += [(shard, key) for key, (shard, _) in wanted.items()]
+        for key, shards in past.items():
+            # Shards of a snapshot without a name may go: only those of the oldest that is needed are kept for it.
+            gone = shards - ids if key.startswith(keys.NAMED_SNAPSHOTS) else ()
+            report.faults += [f"{key}: its shard {shard.hex()} is missing" for shard in sorted(gone)]
         return there
+
+    async def _check_missing(self, tree: Tree, *, current: bool) -> None:
+        """Say which shards are missing, unless later commits have no need of them."""
+        if self._missing and current:
+            async with aclosing(Journal(self._store, self._offload).following(tree.local.position.seq)) as commits:
+                async for commit in commits:
+                    await self._offload.run(apply_commit, tree, commit)
+        for shard, key in self._missing:
+            if tree.chunks.shard(shard) is None:
+                continue
+            chunks = [bytes(row[0]) for row in tree.database.rows("SELECT id FROM chunk WHERE shard = ?", (shard,))]
+            self._report.faults.append(f"{key} is missing, and {len(chunks)} chunks with it")
+            self._lost.update(chunks)
 
     async def _check_data(self, tree: Tree, there: list[tuple[ShardId, str, int]]) -> None:
         """Read every chunk of the shards: a few shards at a time, of each one range at a time."""
@@ -148,6 +172,8 @@ class Fsck:
                     return
                 try:
                     await self._check_shard(tree, shard, key, size)
+                except ObjectMissing:
+                    self._missing.append((shard, key))
                 except StorefsError as error:
                     failures.append(error)
                 done += size

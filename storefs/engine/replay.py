@@ -9,17 +9,15 @@ from pathlib import Path
 from storefs.core import commitheader, keys
 from storefs.core.storeinfo import StoreInfo
 from storefs.engine.journal import Commit, Journal, apply_commit
+from storefs.engine.limits import Limits
+from storefs.engine.snapshots import Snapshots
 from storefs.errors import Corrupt, Diverged, ObjectMissing
 from storefs.model import ObjectInfo
 from storefs.ports import ObjectStore, Offload
-from storefs.shard import codec
-from storefs.tree import schema, snapshot
+from storefs.tree import garbage, schema, snapshot
 from storefs.tree.local import ORIGIN, Position
 from storefs.tree.snapshot import SnapshotInfo
 from storefs.tree.tree import Tree
-
-_PIECE_BYTES = 32 << 20
-_SNAPSHOT_BYTES_MAX = 1 << 40
 
 Progress = Callable[[str, int, int], None]
 """Told how far a part of the work is: its name, what is done, and all there is to do."""
@@ -76,6 +74,10 @@ def use_for_a_while(tree: Tree) -> Tree:
     return tree
 
 
+class _GoneError(Corrupt):
+    """A commit that was listed is not there."""
+
+
 class Replay:
     """The journal, read from its oldest commit to the head, with every snapshot compared on the way.
 
@@ -84,6 +86,7 @@ class Replay:
     Attributes:
         tree: the last tree that is known, or None.
         current: whether that is the tree after the last commit that was read.
+        shards: the ids of the shards that each good snapshot names, by its key.
     """
 
     def __init__(
@@ -100,7 +103,9 @@ class Replay:
         """Make replicas in ``folder``; with ``repair``, delete snapshots that are not what the journal gives."""
         self.tree: Tree | None = None
         self.current = False
+        self.shards: dict[str, set[bytes]] = {}
         self._store = store
+        self._snapshots = Snapshots(store, offload, Limits())
         self._offload = offload
         self._journal = Journal(store, offload)
         self._path = folder / "tree.sqlite"
@@ -112,34 +117,75 @@ class Replay:
 
     async def run(self) -> None:
         """Read it all, up to the head as it is now. Raises UnknownFormat and the store's errors."""
-        faults = self._report.faults
-        # In this order: a snapshot is younger than the commits in it.
-        snapshots = set(await self._numbers(keys.SNAPSHOTS, snapshot_seq))
+        # In this order: a snapshot is younger than the commits in it, and the floor rises before commits go.
+        snapshots = await self._snapshot_keys()
         commits = await self._numbers(keys.JOURNAL, journal_seq)
-        first = commits[0] if commits else max(snapshots, default=0) + 1
+        first = await self._first(commits, snapshots)
         if first == 1:
             self._plant()
         for one, other in pairwise(commits):
             if other > one + 1:
                 missing = f"commit {one + 1} is" if other == one + 2 else f"commits {one + 1} to {other - 1} are"
-                faults.append(f"{missing} missing in the journal, which goes on with {other}")
+                self._fault(f"{missing} missing in the journal, which goes on with {other}")
         known = set(commits)
         async with aclosing(self._read(commits)) as found:
-            steps = sorted(snapshots | known)
+            steps = sorted(known.union(snapshots))
             for done, seq in enumerate(steps):
                 self._progress("journal", done, len(steps))
                 if seq in known:
                     await self._take(seq, await anext(found))
                 elif commits and seq > commits[-1]:
-                    faults.append(f"{keys.snapshot(seq)} holds commit {seq}, but the journal ends with {commits[-1]}")
-                if seq in snapshots:
-                    await self._meet(seq, adoptable=seq >= first - 1)
+                    self._fault(f"{snapshots[seq][0]} holds commit {seq}, but the journal ends with {commits[-1]}")
+                for key in snapshots.get(seq, ()):
+                    await self._meet(key, seq, adoptable=seq >= first - 1)
             self._progress("journal", len(steps), len(steps))
         if self.tree is None:
-            faults.append(f"the journal begins with commit {first}, and no snapshot has the tree that it goes on from")
+            self._fault(f"the journal begins with commit {first}, and no snapshot has the tree that it goes on from")
         elif not self.current:
             seq = self.tree.local.position.seq
             self._report.notes.append(f"the tree of commit {seq} is checked: behind it the journal is damaged")
+
+    def _fault(self, text: str) -> None:
+        self._report.faults.append(text)
+
+    async def _first(self, commits: list[int], snapshots: dict[int, list[str]]) -> int:
+        """Return the number that the journal begins with; commits before it, which are being deleted, are left out."""
+        try:
+            floor = await self._journal.floor()
+        except Corrupt as error:
+            self._fault(str(error))
+            floor = 0
+        gaps = [at for at in range(1, len(commits)) if commits[at - 1] + 1 < commits[at] <= floor + 1]
+        if gaps:
+            del commits[: gaps[-1]]
+        if not commits:
+            return max(snapshots, default=0) + 1
+        if commits[0] > floor + 1:
+            self._fault(f"the journal begins with commit {commits[0]}, but only commits up to {floor} were to go")
+        return commits[0]
+
+    async def _snapshot_keys(self) -> dict[int, list[str]]:
+        """Return the keys of all snapshots by commit number. Which one a snapshot with a name holds, only it knows."""
+        found = {seq: [keys.snapshot(seq)] for seq in await self._numbers(keys.SNAPSHOTS, snapshot_seq)}
+        async for info in listed(self._store, keys.NAMED_SNAPSHOTS):
+            try:
+                keys.snapshot_name(info.key)
+            except ValueError:
+                continue
+            plain = self._path.with_name("named.sqlite")
+            try:
+                await self._snapshots.fetch(info.key, plain)
+                seq = (await self._offload.run(snapshot.read_info, plain)).position.seq
+            except ObjectMissing:
+                continue  # somebody deleted it
+            except Corrupt as error:
+                self._report.count("snapshots")
+                self._fault(f"{info.key}: {error}")
+            else:
+                found.setdefault(seq, []).append(info.key)
+            finally:
+                plain.unlink(missing_ok=True)
+        return found
 
     async def _numbers(self, prefix: str, number: Callable[[str], int]) -> list[int]:
         """Return the numbers of the objects below a prefix, in order; foreign ones are noted elsewhere."""
@@ -165,7 +211,7 @@ class Replay:
         at = 0
         while at < len(numbers):
             seq = numbers[at]
-            error = Corrupt("it went away while the journal was read")
+            error: Corrupt = _GoneError("it went away while the journal was read")
             try:
                 async with aclosing(self._journal.following(seq - 1)) as commits:
                     async for commit in commits:
@@ -186,7 +232,8 @@ class Replay:
             self._last, self.current = None, False
         self._report.count("commits")
         if isinstance(found, Corrupt):
-            self._report.faults.append(f"{keys.journal(seq)}: {found}")
+            if not isinstance(found, _GoneError) or seq > await self._journal.floor():
+                self._fault(f"{keys.journal(seq)}: {found}")
             self._last, self.current = None, False
             return
         try:
@@ -196,22 +243,24 @@ class Replay:
             elif self._last is not None:
                 _check_link(self._last, found)
         except Diverged as error:
-            self._report.faults.append(f"{keys.journal(seq)}: {error}")
+            self._fault(f"{keys.journal(seq)}: {error}")
             self.current = False
         self._last = found.position
 
     # --- snapshots ----------------------------------------------------------------------------------------------------
 
-    async def _meet(self, seq: int, *, adoptable: bool) -> None:
+    async def _meet(self, key: str, seq: int, *, adoptable: bool) -> None:
         """Check a snapshot, and take its tree if that of the journal is not known."""
-        key, plain = keys.snapshot(seq), self._path.with_name("snapshot.sqlite")
+        plain = self._path.with_name("snapshot.sqlite")
         if self.tree is None or self.tree.local.position.seq != seq:
             self.current = False
         self._report.count("snapshots")
         try:
-            await self._fetch(key, plain)
+            await self._snapshots.fetch(key, plain)
             info = await self._offload.run(snapshot.read_info, plain)
             objection = await self._objection(seq, info, plain)
+            if objection is None:
+                self.shards[key] = await self._offload.run(garbage.shards_of, plain)
             if objection is None and adoptable and not self.current:
                 await self._adopt(plain)
         except ObjectMissing:
@@ -223,23 +272,12 @@ class Replay:
             plain.unlink(missing_ok=True)
         if objection is None:
             return
-        if self._repair and self.current:  # the journal has this tree
+        # The journal has this tree. Not one with a name: that is for whoever gave the name to delete.
+        if self._repair and self.current and not key.startswith(keys.NAMED_SNAPSHOTS):
             await self._store.delete([key])
             self._report.notes.append(f"deleted {key}: {objection}")
         else:
-            self._report.faults.append(f"{key}: {objection}")
-
-    async def _fetch(self, key: str, plain: Path) -> None:
-        """Bring a snapshot here and unpack it."""
-        packed = plain.with_suffix(".zst")
-        try:
-            size = (await self._store.head(key)).size
-            with packed.open("wb") as file:
-                for start in range(0, size, _PIECE_BYTES):
-                    await self._offload.run(file.write, await self._store.get(key, start, _PIECE_BYTES))
-            await self._offload.run(codec.decompress_file, packed, plain, _SNAPSHOT_BYTES_MAX)
-        finally:
-            packed.unlink(missing_ok=True)
+            self._fault(f"{key}: {objection}")
 
     async def _objection(self, seq: int, info: SnapshotInfo, plain: Path) -> str | None:
         """Return what speaks against a snapshot that is readable, or None."""

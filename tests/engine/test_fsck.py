@@ -344,12 +344,78 @@ async def test_a_journal_that_no_longer_reaches_back(checked, world):
     await checked.fill("two", "ghij")
     first, last = (keys.snapshot_seq(key) for key in await checked.keys(keys.SNAPSHOTS))
     await world.memory.delete([keys.journal(seq) for seq in range(1, first + 1)])
+    (fault,) = await checked.faults()
+    assert fault == f"the journal begins with commit {first + 1}, but only commits up to 0 were to go"
+    await world.memory.put(keys.FLOOR, b"%d\n" % first)
     report = await checked.check(data=True)
     assert (report.faults, report.notes) == ([], [])
     assert (report.counts["commit"], report.counts["commits"]) == (last, last - first)
     await world.memory.delete(await checked.keys(keys.SNAPSHOTS))
     (fault,) = await checked.faults()
     assert fault.startswith(f"the journal begins with commit {first + 1}, and no snapshot")
+
+
+async def test_a_journal_that_is_just_pruned(checked, world):
+    (snapshot,) = await checked.keys(keys.SNAPSHOTS)
+    upto = keys.snapshot_seq(snapshot)
+    await checked.fill("two", "gh", with_limits(snapshot_commits_unmount=1000))
+
+    async def prune(request):
+        if request.operation == "get" and request.key == keys.journal(3):
+            await world.memory.put(keys.FLOOR, b"%d\n" % upto)
+            await world.memory.delete([keys.journal(seq) for seq in (1, 3, 4)])
+
+    world.store.before = prune
+    for _ in range(2):  # while it goes on, and cut off in the middle
+        report = await checked.check(data=True)
+        assert report.faults == []
+        assert report.counts["commit"] == upto + 2
+
+
+async def test_snapshots_with_names(checked, world, tmp_path):
+    async with world.engine_at(tmp_path / "two", LIMITS) as volume:
+        await volume.engine.snapshots.write_named("kept", volume.engine.home.tree)
+        seq = volume.engine.tree.local.position.seq
+    key = keys.named_snapshot("kept")
+    report = await checked.check(data=True)
+    assert (report.faults, report.notes, report.counts["snapshots"]) == ([], [], 2)
+    shard = await checked.shard_of("b")
+    id = shard[-36:-4]
+    drop = (
+        "DELETE FROM extent WHERE ino = (SELECT ino FROM dentry WHERE name = x'62')",
+        "DELETE FROM chunk WHERE id NOT IN (SELECT chunk FROM extent)",
+        "DELETE FROM shard WHERE id NOT IN (SELECT shard FROM chunk)",
+    )
+    await checked.commit(*((sql,) for sql in drop))
+    report = await checked.check(data=True)
+    assert (report.faults, report.notes) == ([], []), "the snapshots need the shard"
+    await world.memory.delete([shard])
+    assert await checked.faults(data=True) == [f"{key}: its shard {id} is missing"]
+    await world.memory.put(key, (await world.memory.get(key))[:-9])
+    (fault,) = (await checked.check(repair=True)).faults
+    assert fault.startswith(f"{key}: ")
+    await world.memory.put(key, await world.memory.get(keys.snapshot(seq)))
+    assert await checked.faults() == [f"{key}: its shard {id} is missing"]
+
+
+async def test_a_shard_that_is_no_longer_needed_goes_meanwhile(checked, world):
+    shard = await checked.shard_of("b")
+
+    async def compact(request):
+        if request.operation == "get" and request.key == shard:
+            world.store.before = after
+            await checked.commit(
+                ("DELETE FROM extent WHERE ino = (SELECT ino FROM dentry WHERE name = x'62')",),
+                ("DELETE FROM chunk WHERE id NOT IN (SELECT chunk FROM extent)",),
+                ("DELETE FROM shard WHERE id NOT IN (SELECT shard FROM chunk)",),
+            )
+            await world.memory.delete([shard])
+
+    async def after(_request):
+        pass
+
+    world.store.before = compact
+    assert await checked.faults(data=True) == []
 
 
 async def test_a_damaged_snapshot(checked, world):

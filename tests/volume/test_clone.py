@@ -452,8 +452,14 @@ async def test_a_full_disk_takes_it_back(volume, seed, slices):
     assert whole(volume) == ["large", "source"]
 
 
-async def test_somebody_removes_what_is_not_finished(volume, seed, slices):
-    await make_source(volume, seed)
+@pytest.mark.parametrize("contents", [True, False])
+async def test_somebody_removes_what_is_not_finished(volume, seed, slices, contents):
+    if contents:
+        await make_source(volume, seed)
+    else:
+        top = create(volume, "source", mode=FOLDER_MODE)
+        for number in range(20):
+            create(volume, f"{number}", top)
 
     def remove(copying):
         def empty(ino):

@@ -160,11 +160,13 @@ async def test_times_within_times(world, volume):
 
 
 async def test_what_is_due_at_the_same_time_goes_at_the_same_time(world, volume):
-    at = ROOT_INO
-    for depth in range(5):
-        at = create(volume, f"level-{depth}", at, FOLDER_MODE)
-        keep_for(volume, at, b"1h")
-        keep_for(volume, create(volume, f"file-{depth}", at), b"1h")
+    """The deepest directory has the lowest number: were it removed first, that would touch the one around it."""
+    inos = [create(volume, f"level-{depth}", mode=FOLDER_MODE) for depth in range(5)]
+    for depth, ino in enumerate(inos):
+        keep_for(volume, ino, b"1h")
+        keep_for(volume, create(volume, f"file-{depth}", ino), b"1h")
+    for depth in range(4):
+        volume.names.rename(ROOT_INO, f"level-{depth}".encode(), inos[depth + 1], b"inner")
     later(world, 2)
     assert await volume.expiry.run_once() == 10
     assert checked(volume) == []
@@ -255,12 +257,14 @@ async def test_an_end_halfway_leaves_the_directory_due(world, volume):
 
 async def test_what_is_moved_out_meanwhile_is_spared(volume):
     folder = create(volume, "folder", mode=FOLDER_MODE)
-    saved = create(volume, "saved", folder, FOLDER_MODE)
+    saved = create(volume, "saved", folder, FOLDER_MODE)  # of the first page of names, and the last of it to go
     create(volume, "inside", saved)
     for number in range(200):
         create(volume, f"{number}", create(volume, f"last-{number}", folder, FOLDER_MODE))
 
     async def move() -> None:
+        for _ in range(5):
+            await trio.lowlevel.checkpoint()
         volume.names.rename(folder, b"saved", ROOT_INO, b"saved")
 
     async with trio.open_nursery() as nursery:

@@ -106,8 +106,7 @@ class Machine:
                         return
                 except (StoreUnavailable, NotCommitted) as error:
                     self._trace.note(self.number, "cannot mount", error)
-            self.volume = None
-            self._up = trio.Event()
+            self._go_down()
             if self._scope.cancelled_caught:
                 self._disk = self._next_disk
             await trio.sleep(self.dice.choice(_DOWN_S) + 0.01)
@@ -123,9 +122,13 @@ class Machine:
             # What the tasks still do to the old disk while they are taken down, nobody sees.
             copy_disk(self._disk, target)
         self._next_disk = target
-        self.volume = None
-        self._up = trio.Event()
+        self._go_down()
         self._scope.cancel()
+
+    def _go_down(self) -> None:
+        self.volume = None
+        if self._up.is_set():  # else somebody may be waiting for it
+            self._up = trio.Event()
 
     async def mounted(self) -> Volume:
         """Return what it has mounted, once it has."""
