@@ -133,7 +133,7 @@ async def _replica(store: ObjectStore, offload: Offload, folder: Path, progress:
     return tree
 
 
-def _is(number: Callable[[str], int], key: str) -> bool:
+def _is(number: Callable[[str], int | str], key: str) -> bool:
     try:
         number(key)
     except ValueError:

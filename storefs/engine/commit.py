@@ -33,8 +33,9 @@ from storefs.tree.tree import Tree
 log = logging.getLogger(__name__)
 
 _RETRY = Backoff(first_s=0.5, most_s=5.0)
-_RACE = Backoff(first_s=0.02, most_s=1.0)
-"""Between two tries to be first: without it, mounts that lost together would meet again."""
+_RACE = Backoff(first_s=0.005, most_s=0.05)
+"""Between two tries to be first. Short, for who has lost is behind already; without it, mounts that lost together would
+meet again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,11 @@ class Committer:
         """Why the latest try failed; None after one that did not."""
         self.halted: StorefsError | None = None
         """Why this mount commits no more and takes no changes (a foreign format, say); None while it does."""
+
+    @property
+    def conflicts(self) -> int:
+        """How many conflict copies were made here since the mount began."""
+        return self._head.conflicts
 
     @property
     def committed(self) -> int:
@@ -177,8 +183,8 @@ class Committer:
         races = 0
         while not await self._put_all():
             races += 1
-            await self.advance()
             await trio.sleep(_RACE.wait_s(races, self._chance.uniform(0, 1)))
+            await self.advance()  # last: the number that is tried next must not be an old one by then
 
     async def _put_all(self) -> bool:
         """Commit everything that is pending now; return False when another mount took the next number first."""

@@ -85,7 +85,7 @@ class Fsck:
                 replay.tree.close()
         return report
 
-    async def _check_tree(self, tree: Tree, past: dict[str, set[bytes]], *, current: bool) -> None:
+    async def _check_tree(self, tree: Tree, past: dict[str, set[ShardId]], *, current: bool) -> None:
         report = self._report
         if self._reindex is not None and current:
             report.notes += await self._reindex.run(tree, self._progress)
@@ -111,7 +111,7 @@ class Fsck:
     # --- shards -------------------------------------------------------------------------------------------------------
 
     async def _check_objects(
-        self, tree: Tree, past: dict[str, set[bytes]], *, current: bool
+        self, tree: Tree, past: dict[str, set[ShardId]], *, current: bool
     ) -> list[tuple[ShardId, str, int]]:
         """Look for the object of every shard, also those of snapshots (``past``); return those of the tree that are
         there: id, key, bytes.

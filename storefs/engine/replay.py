@@ -12,7 +12,7 @@ from storefs.engine.journal import Commit, Journal, apply_commit
 from storefs.engine.limits import Limits
 from storefs.engine.snapshots import Snapshots
 from storefs.errors import Corrupt, Diverged, ObjectMissing
-from storefs.model import ObjectInfo
+from storefs.model import ObjectInfo, ShardId
 from storefs.ports import ObjectStore, Offload
 from storefs.tree import garbage, schema, snapshot
 from storefs.tree.local import ORIGIN, Position
@@ -103,7 +103,7 @@ class Replay:
         """Make replicas in ``folder``; with ``repair``, delete snapshots that are not what the journal gives."""
         self.tree: Tree | None = None
         self.current = False
-        self.shards: dict[str, set[bytes]] = {}
+        self.shards: dict[str, set[ShardId]] = {}
         self._store = store
         self._snapshots = Snapshots(store, offload, Limits())
         self._offload = offload

@@ -134,6 +134,8 @@ def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local:
     if free:
         apply.apply(database, free)
     with tree.pending.noted() as noted:
+        for name in _replaced(mine, contested, there) if mine else []:
+            tree.dentries.remove(*name)
         merging = Merge(
             tree,
             local.numbers,
@@ -211,6 +213,19 @@ def _wishes(tree: Tree, mine: bytes, contested: set[int], there: Edits) -> list[
         row = tree.database.row("SELECT cookie, kind FROM dentry WHERE parent = ? AND name = ?", name)
         assert row is not None
         found.append(Wish(new[2], name, Place(*row)))
+    return found
+
+
+def _replaced(mine: bytes, contested: set[int], there: Edits) -> list[Name]:
+    """Return the names that I took from inodes that only I touch, and gave to others that the merge will name."""
+    found = []
+    for change in apsw.Changeset.iter(mine):
+        old, new = change.old, change.new
+        if change.name != "dentry" or old is None or new is None or not isinstance(old[2], int):
+            continue
+        name = Name(int(old[0]), bytes(old[1]))  # type: ignore[arg-type]
+        if old[2] not in contested and name not in there.names and _is_contested(change, contested, there):
+            found.append(name)
     return found
 
 

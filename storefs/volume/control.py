@@ -50,6 +50,7 @@ class Control:
             "store": {"url": engine.world.store.url, "id": engine.info.store.hex()},
             "node": engine.writer.node,
             "read_only": engine.read_only,
+            "conflicts": engine.committer.conflicts,
             "trouble": str(trouble) if trouble is not None else None,
             "commit": {"seq": tree.local.position.seq, "last_ns": committer.last_commit_ns},
             "pending": {

@@ -44,19 +44,22 @@ class Files:
         parts = self._engine.reader.now(ino, offset, end, size)
         return few(parts) if parts is not None else None
 
-    async def write(self, ino: int, offset: int, data: bytes | memoryview) -> int:
-        """Write; return how many bytes. They survive the death of this process when this returns.
+    async def write(self, ino: int, offset: int | None, data: bytes | memoryview) -> int:
+        """Write at ``offset``, or at the end (None); return how many bytes. They survive the death of this process when
+        this returns.
 
         Set-user-ID bits are the caller's business: the kernel takes them away with a setattr of its own.
         Raises NotCommitted (EIO) when too much waits for a store that is away, NoSpace, PosixError (EFBIG).
         """
         self._engine.require_writable()
-        if offset + len(data) > FILE_BYTES_MAX:
-            raise PosixError(errno.EFBIG)
         if not data:
             return 0
         await self._engine.pressure.admit()
-        self._attributes.get(ino)
+        size = self._attributes.get(ino).size
+        if offset is None:  # asked for and written to in one step: nobody's bytes are there
+            offset = size
+        if offset + len(data) > FILE_BYTES_MAX:
+            raise PosixError(errno.EFBIG)
         now_ns = self._engine.world.clock.now_ns()
         try:
             draft = self._engine.drafts.write(ino, offset, data, now_ns)

@@ -28,4 +28,5 @@ class Volume:
         self.files = Files(engine, self.attributes, contents)
         self.cloner = Clone(engine, self.attributes, self.names)
         self.expiry = Expiry(engine, self.names)
+        engine.upkeep.duties.append(self.expiry.run_once)
         self.control = Control(engine, self.attributes, self.names, self.cloner, metrics, mountpoint)

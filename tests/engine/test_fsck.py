@@ -380,7 +380,7 @@ async def test_snapshots_with_names(checked, world, tmp_path):
     report = await checked.check(data=True)
     assert (report.faults, report.notes, report.counts["snapshots"]) == ([], [], 2)
     shard = await checked.shard_of("b")
-    id = shard[-36:-4]
+    name = shard[-36:-4]
     drop = (
         "DELETE FROM extent WHERE ino = (SELECT ino FROM dentry WHERE name = x'62')",
         "DELETE FROM chunk WHERE id NOT IN (SELECT chunk FROM extent)",
@@ -390,12 +390,12 @@ async def test_snapshots_with_names(checked, world, tmp_path):
     report = await checked.check(data=True)
     assert (report.faults, report.notes) == ([], []), "the snapshots need the shard"
     await world.memory.delete([shard])
-    assert await checked.faults(data=True) == [f"{key}: its shard {id} is missing"]
+    assert await checked.faults(data=True) == [f"{key}: its shard {name} is missing"]
     await world.memory.put(key, (await world.memory.get(key))[:-9])
     (fault,) = (await checked.check(repair=True)).faults
     assert fault.startswith(f"{key}: ")
     await world.memory.put(key, await world.memory.get(keys.snapshot(seq)))
-    assert await checked.faults() == [f"{key}: its shard {id} is missing"]
+    assert await checked.faults() == [f"{key}: its shard {name} is missing"]
 
 
 async def test_a_shard_that_is_no_longer_needed_goes_meanwhile(checked, world):
@@ -553,17 +553,18 @@ async def test_small_commits_do_too(checked, world, monkeypatch):
     assert len([note for note in report.notes if "corrects" in note]) == -(-report.counts["chunks"] // 2)
 
 
-async def test_a_row_that_is_right_stays_when_the_shard_is_wrong_of_itself(checked, world):
-    key = (await world.shards())[-1]
+@pytest.mark.parametrize(("at", "says"), [(4 + 2, "does not name it"), (4 + 2 + 64 + 1, " says ")])
+async def test_a_row_that_is_right_stays_when_the_index_of_its_shard_is_wrong(checked, world, at, says):
+    key = await checked.shard_of("f")
     whole = await world.memory.get(key)
-    payload = whole[8 : len(whole) - 12 - int.from_bytes(whole[-8:], "little")]
-    index = bytearray(whole[8 + len(payload) : -12])
-    name = 4 + 2
-    index[name] ^= 1  # another digest: the index does not name the chunk any more
-    await world.memory.put(key, whole[:8] + payload + bytes(index) + whole[-12:])
+    index = len(whole) - 12 - int.from_bytes(whole[-8:], "little")
+    damaged = bytearray(whole)
+    damaged[index + at] ^= 1  # in the first entry: its name, or its offset
+    await world.memory.put(key, bytes(damaged))
     commits = await world.journal()
     report = await checked.check(data=True, reindex=checked.reindex())
-    assert [fault for fault in report.faults if "does not name it" in fault]
+    (fault,) = report.faults
+    assert says in fault.partition("the index of")[2]
     assert await world.journal() == commits
     await checked.reads("after")
 

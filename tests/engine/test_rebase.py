@@ -307,6 +307,27 @@ async def test_a_file_replaced_on_both_sides(pair, autojump_clock):
     assert await pair.files() == {"file": b"1" * 5000, conflict("file", pair.two, 3): b"2" * 5000}
 
 
+async def test_a_file_changed_there_that_replaced_another_here(pair, autojump_clock):
+    await put_file(pair.one, "a", b"0" * 5000)
+    await put_file(pair.one, "b", b"1" * 5000)
+    await pair.begin()
+    await pair.one.attributes.set(find(pair.one, "b"), Changes(mode=0o600))
+    pair.two.names.rename(ROOT_INO, b"b", ROOT_INO, b"a")
+    await pair.meet()
+    assert await pair.files() == {"a": b"1" * 5000}
+
+
+async def test_the_same_with_a_replaced_file_that_has_another_name(pair, autojump_clock):
+    file = await put_file(pair.one, "a", b"0" * 5000)
+    pair.one.names.link(file, ROOT_INO, b"a2")
+    await put_file(pair.one, "b", b"1" * 5000)
+    await pair.begin()
+    await pair.one.attributes.set(find(pair.one, "b"), Changes(mode=0o600))
+    pair.two.names.rename(ROOT_INO, b"b", ROOT_INO, b"a")
+    await pair.meet()
+    assert await pair.files() == {"a": b"1" * 5000, "a2": b"0" * 5000}
+
+
 @pytest.mark.parametrize("first", ["replacing", "writing"])
 async def test_a_file_replaced_here_and_written_there(pair, first, autojump_clock):
     await put_file(pair.one, "file", b"0" * 5000)

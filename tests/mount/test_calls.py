@@ -233,7 +233,7 @@ def test_the_control_directory_is_out_of_the_way(shared: Mounted, folder: Path) 
     control = shared.path / ".storefs"
     assert ".storefs" not in os.listdir(shared.path)
     assert control.is_dir()
-    assert sorted(os.listdir(control)) == ["clone", "hint", "status", "sync", "warm"]
+    assert sorted(os.listdir(control)) == ["clone", "hint", "snapshots", "status", "sync", "warm"]
     (folder / "file").touch()
     (folder / "empty").mkdir()
     denied = (errno.EEXIST, errno.EPERM)

@@ -16,6 +16,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -51,7 +52,8 @@ static struct fuse_file_info *with_handle(fuse_ino_t ino, struct fuse_file_info 
 static void op_write_buf(fuse_req_t request, fuse_ino_t ino, struct fuse_bufvec *data, off_t offset,
                          struct fuse_file_info *info)
 {
-    theirs.write_buf(request, ino, data, offset, with_handle(ino, info));
+    /* The kernel's idea of the size may be old, where another mount has written: the daemon knows where the end is. */
+    theirs.write_buf(request, ino, data, info->flags & O_APPEND ? -1 : offset, with_handle(ino, info));
 }
 
 static void op_flush(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *info)

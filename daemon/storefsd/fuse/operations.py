@@ -13,16 +13,14 @@ from collections.abc import Sequence
 import pyfuse3
 
 from storefs.errors import PosixError
-from storefs.model import Inode
 from storefs.volume.attributes import Changes
 from storefs.volume.caller import Caller
 from storefs.volume.history import is_past
-from storefs.volume.volume import Volume
 from storefsd.control import files as control
-from storefsd.control.files import ControlFiles, is_control
-from storefsd.fuse.bridge import Bridge
+from storefsd.control.files import is_control
 from storefsd.fuse.guard import guarded
-from storefsd.fuse.reply import Replies, negative, unkept, virtual
+from storefsd.fuse.reply import negative, unkept
+from storefsd.fuse.steps import Steps
 
 log = logging.getLogger(__name__)
 
@@ -32,30 +30,28 @@ _PAGE_ENTRIES = 32
 _DOT, _DOT_DOT = 1, 2
 """Cookies of "." and ".."; those of real entries are far above."""
 
+_APPENDS = 1 << 62
+"""In a handle: opened with O_APPEND. With the bridge handles are made there, and it knows of each write by itself."""
+
+_AT_END = -1
+"""The offset of a write that goes to the end of the file, wherever that is."""
+
 _RENAME_FLAGS = pyfuse3.RENAME_NOREPLACE | pyfuse3.RENAME_EXCHANGE
+
+
+def _handle(ino: int, flags: int) -> int:
+    return ino | _APPENDS if flags & os.O_APPEND else ino
 
 
 def _caller(ctx: pyfuse3.RequestContext) -> Caller:
     return Caller(ctx.uid, ctx.gid)
 
 
-class Operations(pyfuse3.Operations):
+class Operations(Steps, pyfuse3.Operations):
     """What the kernel asks, answered by a volume."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False
-
-    def __init__(self, volume: Volume, replies: Replies, control_files: ControlFiles, bridge: Bridge) -> None:
-        super().__init__()
-        self._volume = volume
-        self._replies = replies
-        self._control = control_files
-        self._bridge = bridge
-
-    def count_error(self, call: str, error: Exception) -> None:
-        """Count a failure for the status."""
-        del call, error
-        self._volume.control.errors += 1
 
     # --- names --------------------------------------------------------------------------------------------------------
 
@@ -197,18 +193,6 @@ class Operations(pyfuse3.Operations):
                 self._count(inode.ino)
             after, entries = page[-1][0].cookie, 2 * entries
 
-    def _list_control(self, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        for number, (name, ino) in enumerate(self._control.names(), start=1):
-            if number > start_id and not pyfuse3.readdir_reply(token, name, self._virtual(ino), number):
-                return
-
-    async def _list_snapshots(self, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        for number, name in enumerate(await self._volume.history.names(), start=1):
-            if number > start_id:
-                root = await self._volume.history.root(name)
-                if root is not None and not pyfuse3.readdir_reply(token, name, self._reply(root, keep=False), number):
-                    return
-
     @guarded
     async def releasedir(self, fh: int) -> None:
         """Close a directory."""
@@ -235,7 +219,7 @@ class Operations(pyfuse3.Operations):
         if flags & os.O_EXCL:
             await self._volume.exclusive.made(parent_inode, name, made.ino)
         entry = self._entry(made)
-        return pyfuse3.FileInfo(fh=entry.st_ino, keep_cache=True), entry
+        return pyfuse3.FileInfo(fh=_handle(made.ino, flags), keep_cache=True), entry
 
     @guarded
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
@@ -247,13 +231,14 @@ class Operations(pyfuse3.Operations):
         if flags & os.O_TRUNC:
             self._refuse_past(inode)
             await self._volume.attributes.set(inode, Changes(size=0, mode=self._unprivileged(inode, ctx.uid)))
-        return pyfuse3.FileInfo(fh=inode, keep_cache=True)
+        return pyfuse3.FileInfo(fh=_handle(inode, flags), keep_cache=True)
 
     @guarded
     async def read(  # type: ignore[override]
         self, fh: int, off: int, size: int
     ) -> bytes | memoryview | bytearray:
         """Read from a file; pyfuse3 takes any contiguous buffer."""
+        fh &= ~_APPENDS
         if is_control(fh):
             return self._control.read(fh)[off : off + size]
         if is_past(fh):
@@ -266,8 +251,10 @@ class Operations(pyfuse3.Operations):
         if is_control(fh):
             await self._control.write(fh, buf)
             return len(buf)
+        if fh & _APPENDS:
+            fh, off = fh & ~_APPENDS, _AT_END
         self._refuse_past(fh)
-        return await self._volume.files.write(fh, off, buf)
+        return await self._volume.files.write(fh, off if off != _AT_END else None, buf)
 
     @guarded
     async def flush(self, fh: int) -> None:
@@ -275,13 +262,13 @@ class Operations(pyfuse3.Operations):
         if self._volume.engine.ro:
             raise pyfuse3.FUSEError(errno.ENOSYS)  # never asked again: nothing is ever written here
         if not is_past(fh):
-            await self._volume.files.close(fh)
+            await self._volume.files.close(fh & ~_APPENDS)
 
     @guarded
     async def release(self, fh: int) -> None:
         """Take note of the last close."""
         if not is_past(fh):
-            self._volume.files.flush(fh)
+            self._volume.files.flush(fh & ~_APPENDS)
 
     @guarded
     async def fsync(self, fh: int, datasync: bool) -> None:
@@ -370,62 +357,3 @@ class Operations(pyfuse3.Operations):
         """Remove an extended attribute."""
         self._refuse_own_xattr(inode, name)
         self._volume.attributes.remove_xattr(inode, name)
-
-    # --- the steps ----------------------------------------------------------------------------------------------------
-
-    def _entry(self, inode: Inode, *, keep: bool = True) -> pyfuse3.EntryAttributes:
-        """Return an inode's attributes in a reply that gives the kernel a reference to it."""
-        self._count(inode.ino)
-        return self._reply(inode, keep=keep)
-
-    def _count(self, ino: int) -> None:
-        if not is_past(ino):  # of a past tree nothing ever goes
-            self._volume.references.add(ino)
-
-    def _reply(self, inode: Inode, *, keep: bool = True) -> pyfuse3.EntryAttributes:
-        """Return an inode's attributes; without ``keep`` the kernel asks for the name again soon."""
-        past = is_past(inode.ino)
-        blocks = self._volume.history.blocks(inode.ino) if past else self._volume.attributes.blocks(inode)
-        entry = self._replies.entry(inode, blocks)
-        if not keep:
-            entry.entry_timeout = 1
-        return entry
-
-    def _attributes(self, ino: int) -> pyfuse3.EntryAttributes:
-        if is_control(ino):
-            return self._virtual(ino)
-        return self._reply(self._volume.history.get(ino) if is_past(ino) else self._volume.attributes.get(ino))
-
-    def _virtual(self, ino: int) -> pyfuse3.EntryAttributes:
-        size, time_ns = self._control.stat(ino)
-        entry = virtual(ino, self._control.mode(ino), size, time_ns)
-        entry.st_uid, entry.st_gid = self._control.uid, self._control.gid
-        return entry
-
-    def _unprivileged(self, ino: int, uid: int) -> int | None:
-        """Return the mode without the bits that a change by ``uid`` takes away; None when it takes none.
-
-        The kernel does this by itself, but for an open that truncates and is left to us as a whole.
-        """
-        mode = self._volume.attributes.get(ino).mode
-        lost = stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0)
-        return mode & ~lost if uid != 0 and mode & lost else None
-
-    def _refuse_control(self, parent: int, name: bytes, ino: int = pyfuse3.ROOT_INODE) -> None:
-        """Refuse to make, move or remove anything of the control directory."""
-        if parent == pyfuse3.ROOT_INODE and name == control.DIRECTORY_NAME:
-            raise PosixError(errno.EEXIST, "the control directory")
-        if is_control(parent) or is_control(ino):
-            raise PosixError(errno.EPERM, "the control directory")
-        self._refuse_past(parent)
-        self._refuse_past(ino)
-
-    @staticmethod
-    def _refuse_past(ino: int) -> None:
-        if is_past(ino):
-            raise PosixError(errno.EROFS, "a snapshot")
-
-    def _refuse_own_xattr(self, ino: int, name: bytes) -> None:
-        self._refuse_past(ino)
-        if is_control(ino) or name in (control.INFO_XATTR, control.ERROR_XATTR):
-            raise PosixError(errno.EPERM, os.fsdecode(name))

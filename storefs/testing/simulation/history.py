@@ -183,13 +183,17 @@ class History:
         )
 
     def _is_below(self, version: Version, found: set[bytes]) -> bool:
-        """Whether a part of what was lost on top of a version makes it one of ``found``."""
+        """Whether a part of what was lost on top of a version is there, or somebody saw that and went on from it."""
+        if not version.next:
+            return False
+        if any(not one.lost and one is not version and version in one.line() for one in self._versions):
+            return True
         for tip in self._versions:
             line = list(tip.line()) if tip.lost else []
-            if version in line:
-                line = line[: line.index(version) + 1]
-                if any(_explains(line, content) for content in found if content):
-                    return True
+            if version in line and any(
+                _explains(line[: line.index(version) + 1], content) for content in found if content
+            ):
+                return True
         return False
 
     def _add(self, version: Version) -> Version:
