@@ -46,6 +46,14 @@ class Writer:
     boot: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """The changes up to ``high`` can be committed behind commit ``seq``: the store has what they name."""
+
+    seq: int
+    high: int
+
+
 class Committer:
     """Puts what is pending into the store."""
 
@@ -159,18 +167,17 @@ class Committer:
 
     async def commit(self) -> None:
         """Commit everything that is pending now. Raises what went wrong; nothing is lost by that."""
-        async with self.lock:
-            try:
-                await self._commit()
-                self.trouble = None
-            except StorefsError as error:
-                if self.trouble is None or str(self.trouble) != str(error):
-                    log.error("cannot commit: %s", error)
-                self.trouble = error
-                raise
-            finally:
-                self._progress.set()
-                self._progress = trio.Event()
+        try:
+            await self._commit()
+            self.trouble = None
+        except StorefsError as error:
+            if self.trouble is None or str(self.trouble) != str(error):
+                log.error("cannot commit: %s", error)
+            self.trouble = error
+            raise
+        finally:
+            self._progress.set()
+            self._progress = trio.Event()
 
     async def advance(self) -> int:
         """Apply what was committed elsewhere; return how many commits that were. The caller holds the lock."""
@@ -180,27 +187,41 @@ class Committer:
             self.halt(error)
 
     async def _commit(self) -> None:
-        races = 0
-        while not await self._put_all():
-            races += 1
-            await trio.sleep(_RACE.wait_s(races, self._chance.uniform(0, 1)))
-            await self.advance()  # last: the number that is tried next must not be an old one by then
+        self._require_going()
+        # Without the lock: what others commit is followed while much is uploaded.
+        ready = await self._make_ready()
+        async with self.lock:
+            races = 0
+            while not await self._put_all(ready):
+                races += 1
+                await trio.sleep(_RACE.wait_s(races, self._chance.uniform(0, 1)))
+                await self.advance()  # last: the number that is tried next must not be an old one by then
 
-    async def _put_all(self) -> bool:
-        """Commit everything that is pending now; return False when another mount took the next number first."""
+    def _require_going(self) -> None:
         if self.halted is not None:
             raise self.halted
+
+    async def _make_ready(self) -> _Ready:
+        """Upload what the changes that are pending now need; return which these are."""
+        if not self._tree.pending.count:
+            return _Ready(self._tree.local.position.seq, 0)
+        await self._shards.seal()
+        ready = _Ready(self._tree.local.position.seq, self._tree.pending.last)
+        await self._upload()
+        return ready
+
+    async def _put_all(self, ready: _Ready) -> bool:
+        """Commit everything that is ready; return False when another mount took the next number first."""
+        self._require_going()
         if self._head.is_stale:  # a number whose commit was deleted must not be taken for a free one
             await self.advance()
         if (intent := self._tree.local.intent) is not None and not await self._put(intent):
             return False
-        if not self._tree.pending.count:
-            return True
-        await self._shards.seal()
-        high = self._tree.pending.last
-        await self._upload()
-        while (low := self._tree.pending.first()) and low <= high:
-            upto = self._tree.pending.slice_end(low, self._seal_before(high), self._limits.commit_rows)
+        if ready.seq != self._tree.local.position.seq:
+            # Commits came in since, and changes were perhaps merged into one with newer ones.
+            ready = await self._make_ready()
+        while (low := self._tree.pending.first()) and low <= ready.high:
+            upto = self._tree.pending.slice_end(low, self._seal_before(ready.high), self._limits.commit_rows)
             intent = await self._intend(low, upto)
             if intent is None:
                 self._confirm(upto, None)

@@ -221,7 +221,7 @@ class Cutter:
     ) -> set[int]:
         """Make the new contents part of the tree: one transaction for the whole batch.
 
-        Return the inodes that lost their last name while they were cut; nothing was recorded of these.
+        Return the inodes that went while they were cut (and perhaps came back); nothing was recorded of these.
         """
         tree = self._tree
         gone: set[int] = set()
@@ -233,7 +233,7 @@ class Cutter:
             for one, group in zip(batch, pieces, strict=True):
                 draft = one.job.draft
                 inode = tree.inodes.get(draft.ino)
-                if inode is None or tree.local.is_orphan(draft.ino):
+                if inode is None or tree.local.is_orphan(draft.ino) or self._drafts.get(draft.ino) is not draft:
                     gone.add(draft.ino)
                     continue
                 if not group:

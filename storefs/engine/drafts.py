@@ -62,6 +62,11 @@ class Drafts:
         """How many bytes the staging log takes."""
         return self._staging.disk_bytes
 
+    @property
+    def staged_end(self) -> int:
+        """The position behind all that is staged."""
+        return self._staging.end
+
     def write(self, ino: int, offset: int, data: bytes | memoryview, now_ns: int) -> Draft:
         """Stage a write. When this returns it survives the death of the process. Raises NoSpace."""
         position = self._staging.append(ino, offset, data, now_ns)

@@ -9,6 +9,7 @@ from storefs.engine.drafts import Drafts
 from storefs.engine.journal import Commit, Journal, check_follows
 from storefs.engine.limits import Limits
 from storefs.errors import Diverged
+from storefs.model import FILE_BYTES_MAX
 from storefs.ports import Clock, KernelCache, Offload
 from storefs.tree import apply, rebase, snapshot
 from storefs.tree.difference import difference
@@ -163,14 +164,23 @@ class Head:
             stale_before_ns=now_ns - int(self._limits.offline_s * 1e9),
             now_ns=now_ns,
         )
+        orphans = tree.local.orphans()
         with tree.database.transaction():
             rebased = rebase.advance(tree, changes, node, position.seq, local)
+            gone = [ino for ino in apply.touched(rebased.changes).removed if not tree.local.is_orphan(ino)]
+            # What was staged of a file that goes, or of one without a name that comes back, is not what it holds then.
+            dropped = [*gone, *(ino for ino in orphans if not tree.local.is_orphan(ino))]
+            for ino in dropped:
+                if self._drafts.get(ino) is not None:
+                    tree.shards.absorb(ino, 0, FILE_BYTES_MAX, self._drafts.staged_end)
             tree.local.intent = None  # its number is taken
             tree.local.position = position
             self._count(stored)
         if rebased.conflicts:
             self.conflicts += rebased.conflicts
             log.warning("commit %d meets changes of this mount: %d conflict copies", position.seq, rebased.conflicts)
+        for ino in dropped:
+            self._drafts.drop(ino)
         self._forget(rebased.changes)
 
     def _count(self, stored: int) -> None:
@@ -179,9 +189,6 @@ class Head:
 
     def _forget(self, changes: bytes) -> None:
         touched = apply.touched(changes)
-        for ino in touched.removed:
-            if not self._tree.local.is_orphan(ino):
-                self._drafts.drop(ino)
         for parent, name in touched.names:
             self._kernel.forget_entry(parent, name)
         for ino in touched.attributes | touched.contents:

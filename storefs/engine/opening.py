@@ -57,6 +57,8 @@ async def _make(
     sizes: ChunkSizes,
 ) -> StoreInfo:
     found = [info.key for info in await store.list_after("", limit=100) if not info.key.startswith(keys.CHECKS)]
+    if found and (info := await _just_made(store)) is not None:
+        return info
     if found:
         raise NotAStore(
             f"{store.url} is not a storefs store: it has no {keys.STORE_INFO}, but other objects, {found[0]!r} for one."
@@ -73,6 +75,14 @@ async def _make(
         return storeinfo.parse(await store.get(keys.STORE_INFO))
     log.info("%s was empty and is a storefs store now", store.url)
     return info
+
+
+async def _just_made(store: ObjectStore) -> StoreInfo | None:
+    """Return the identity of a store that another mount made since we looked, or None."""
+    try:
+        return storeinfo.parse(await store.get(keys.STORE_INFO))
+    except ObjectMissing:
+        return None
 
 
 async def _remember_proof(store: ObjectStore, clock: Clock, prove: Callable[[], Awaitable[dict[str, int]]]) -> None:

@@ -12,7 +12,7 @@ from storefs.engine.drafts import Drafts
 from storefs.engine.journal import Commit, Journal, apply_commit
 from storefs.engine.shardlog import ShardLog
 from storefs.errors import Corrupt
-from storefs.model import ChunkPlace, Inode, ShardInfo
+from storefs.model import FILE_BYTES_MAX, ChunkPlace, Inode, ShardInfo
 from storefs.shard.format import InlineEntry
 from storefs.shard.reader import decode_chunk
 from storefs.shard.writer import ShardWriter
@@ -55,6 +55,7 @@ async def catch_up(tree: Tree, journal: Journal, staging: Staging) -> int:
         with tree.database.transaction():
             tree.inodes.remove(ino)
             tree.local.remove_orphan(ino)
+            tree.shards.absorb(ino, 0, FILE_BYTES_MAX, staging.end)  # should it come back by another mount's commit
     applied = 0
     async with aclosing(journal.following(tree.local.position.seq)) as commits:
         async for commit in commits:

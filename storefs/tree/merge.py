@@ -98,8 +98,8 @@ class Merge:
     # --- one inode ----------------------------------------------------------------------------------------------------
 
     def _merge(self, ino: int, base: Version | None, mine: Version | None, theirs: Version | None) -> None:
-        if mine is not None and theirs is not None and base is not None:
-            self._merge_both(ino, base, mine, theirs)
+        if mine is not None and theirs is not None:
+            self._merge_both(ino, base or _nothing(mine, theirs), mine, theirs)
         elif mine is not None and theirs is None:
             added = _less(mine.names, base)
             wrote = ino in self._dirty or base is None or mine.cid != base.cid
@@ -300,6 +300,13 @@ class Merge:
                 return at == ino
             seen.add(at)
         return False
+
+
+def _nothing(mine: Version, theirs: Version) -> Version:
+    """Return what both began from where that was gone: a file that each of them brought back by itself."""
+    row = list(theirs.row)
+    row[CID] = theirs.cid if theirs.cid == mine.cid else -1
+    return Version(tuple(row), (), {}, {})
 
 
 def _less(names: Mapping[Name, Place], base: Version | None) -> dict[Name, Place]:

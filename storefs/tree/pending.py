@@ -12,7 +12,7 @@ from pathlib import Path
 
 import apsw
 
-from storefs.tree import schema
+from storefs.tree import edits, schema
 from storefs.tree.database import Database
 from storefs.tree.recorder import Recorder
 
@@ -41,6 +41,7 @@ class Pending:
         self.last = sequence
         """The id of the latest change of this replica, committed or not; 0 before the first."""
         self.bytes, self.count = self._measure()
+        self._mentioned: set[int] | None = None
         database.on_rollback.append(self._remeasure)
 
     def _measure(self) -> tuple[int, int]:
@@ -48,7 +49,16 @@ class Pending:
         assert row is not None
         return int(row[0]), int(row[1])
 
+    @property
+    def mentioned(self) -> set[int]:
+        """The inodes that any pending change mentions, also those that another one undoes; see ``Edits``."""
+        if self._mentioned is None:
+            changes = self._database.rows("SELECT changeset FROM pending")
+            self._mentioned = set().union(*(edits.read(bytes(row[0])).mentioned for row in changes))
+        return self._mentioned
+
     def _remeasure(self) -> None:
+        self._mentioned = None
         self.last = self._database.value("SELECT seq FROM sqlite_sequence WHERE name = 'pending'")
         self.bytes, self.count = self._measure()
 
@@ -72,6 +82,8 @@ class Pending:
                 self.last = self._database.connection.last_insert_rowid()
                 self.bytes += len(changes)
                 self.count += 1
+                if self._mentioned is not None:
+                    self._mentioned |= edits.read(changes).mentioned
 
     @contextmanager
     def noted(self) -> Iterator["Noted"]:
@@ -139,7 +151,7 @@ class Pending:
     def drop(self, high: int) -> None:
         """Forget the changes up to ``high``: a commit holds them. Belongs into the transaction that records so."""
         self._database.run("DELETE FROM pending WHERE id <= ?", (high,))
-        self.bytes, self.count = self._measure()
+        self._remeasure()
 
 
 def merge(changesets: list[bytes]) -> bytes:

@@ -82,6 +82,10 @@ def _fits(tree: Tree, theirs: bytes, there: Edits, dirty: set[int]) -> bool:
     if not tree.pending.count:
         apply.apply(tree.database, theirs)
         return True
+    # Of each pending change, not of all together: a commit may end between two of them. And not by rows alone: where a
+    # clock stands still, an inode's row does not change with its names and attributes.
+    if there.mentioned & tree.pending.mentioned:
+        return False
     try:
         with tree.database.attempt():
             apply.apply(tree.database, theirs)
@@ -121,7 +125,7 @@ def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local:
         tree.inodes.remove(one.ino)
     mine = merge(tree.pending.read(0, tree.pending.last))
     here = edits.read(mine) if mine else Edits()
-    contested = there.mentioned & (here.mentioned | local.dirty)
+    contested = _spread(mine, there.mentioned & (here.mentioned | local.dirty))
     remains = _remains(tree, contested, local)
     my_versions = _load(tree, contested)
     wishes = _wishes(tree, mine, contested, there) if mine else []
@@ -134,8 +138,6 @@ def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local:
     if free:
         apply.apply(database, free)
     with tree.pending.noted() as noted:
-        for name in _replaced(mine, contested, there) if mine else []:
-            tree.dentries.remove(*name)
         merging = Merge(
             tree,
             local.numbers,
@@ -163,6 +165,16 @@ def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local:
         _keep_orphan(tree, one)
     net = merge([part for part in (apply.invert(mine) if mine else b"", theirs, again) if part])
     return Rebased(net, merging.conflicts)
+
+
+def _spread(mine: bytes, contested: set[int]) -> set[int]:
+    """Return the contested inodes with those that mine let follow each other under one name: they go together."""
+    changes = apsw.Changeset.iter(mine) if mine else ()
+    pairs = [pair for change in changes if change.name == "dentry" and len(pair := edits.targets(change)) > 1]
+    spread = set(contested)
+    while more := [pair for pair in pairs if pair & spread and not pair <= spread]:
+        spread.update(*more)
+    return spread
 
 
 def _load(tree: Tree, inos: set[int]) -> dict[int, Version]:
@@ -213,19 +225,6 @@ def _wishes(tree: Tree, mine: bytes, contested: set[int], there: Edits) -> list[
         row = tree.database.row("SELECT cookie, kind FROM dentry WHERE parent = ? AND name = ?", name)
         assert row is not None
         found.append(Wish(new[2], name, Place(*row)))
-    return found
-
-
-def _replaced(mine: bytes, contested: set[int], there: Edits) -> list[Name]:
-    """Return the names that I took from inodes that only I touch, and gave to others that the merge will name."""
-    found = []
-    for change in apsw.Changeset.iter(mine):
-        old, new = change.old, change.new
-        if change.name != "dentry" or old is None or new is None or not isinstance(old[2], int):
-            continue
-        name = Name(int(old[0]), bytes(old[1]))  # type: ignore[arg-type]
-        if old[2] not in contested and name not in there.names and _is_contested(change, contested, there):
-            found.append(name)
     return found
 
 

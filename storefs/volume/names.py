@@ -9,7 +9,7 @@ from functools import partial
 from storefs.core.references import References
 from storefs.engine.engine import Engine
 from storefs.errors import PosixError
-from storefs.model import NAME_BYTES_MAX, ROOT_INO, Dentry, Inode
+from storefs.model import FILE_BYTES_MAX, NAME_BYTES_MAX, ROOT_INO, Dentry, Inode
 from storefs.tree import orphans
 from storefs.volume.attributes import Attributes
 from storefs.volume.caller import Caller
@@ -264,6 +264,9 @@ class Names:
         cookie = self._tree.dentries.remove(parent, name)
         if _dies(inode):
             self._tree.inodes.remove(inode.ino)
+            if self._engine.drafts.get(inode.ino) is not None:
+                # Should the file come back by another mount's commit, what was staged of it must not.
+                self._tree.shards.absorb(inode.ino, 0, FILE_BYTES_MAX, self._engine.staging.end)
         else:
             self._tree.inodes.update(inode.ino, **self._attributes.changed_times(inode, now_ns))
         return cookie

@@ -2,7 +2,7 @@
 
 import pytest
 
-from storefs.core import keys
+from storefs.core import keys, storeinfo
 from storefs.engine.opening import RootOwner, open_store
 from storefs.errors import NotAStore, UnsafeStore
 from storefs.testing.world import SMALL_SIZES
@@ -60,3 +60,18 @@ async def test_who_loses_the_race_to_make_it_takes_the_others(world, autojump_cl
     assert found[0] == found[1]
     assert found[0].root_uid == 1
     assert world.store.keys("put_if_absent") == [keys.STORE_INFO] * 2
+
+
+async def test_another_mount_makes_the_store_while_we_look(world, autojump_clock):
+    """Between the look for store.json and the listing: what is found there is no foreign object."""
+
+    async def prove():
+        return {}
+
+    async def make(request):
+        if request.operation == "list" and not await world.memory.list_after(keys.STORE_INFO):
+            await open_store(world.memory, world.clock, world.chance, prove, OWNER, SMALL_SIZES)
+
+    world.store.before = make
+    made = await opened(world)
+    assert made == storeinfo.parse(await world.memory.get(keys.STORE_INFO))

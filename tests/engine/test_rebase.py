@@ -8,7 +8,7 @@ import trio
 
 from storefs.core import keys
 from storefs.model import ROOT_INO
-from storefs.testing.world import FOLDER_MODE, create, find, listing, noise, put_file, read, tables, write
+from storefs.testing.world import FOLDER_MODE, create, find, listing, noise, put_file, read, tables, with_limits, write
 from storefs.tree import check
 from storefs.volume.attributes import Changes
 
@@ -505,3 +505,108 @@ async def test_nothing_moves_in_a_commit_under_way(pair, world, autojump_clock):
     world.store.after = look
     await pair.meet()
     assert await pair.files() == {"mine": b""}
+
+
+@pytest.mark.parametrize("there", ["moved", "removed"])
+async def test_a_file_is_replaced_here_by_one_that_goes_elsewhere_there(pair, there, autojump_clock):
+    await put_file(pair.one, "a", b"0" * 5000)
+    await put_file(pair.one, "b", b"1" * 5000)
+    await pair.begin()
+    a = find(pair.two, "a")
+    if there == "moved":
+        pair.one.names.rename(ROOT_INO, b"a", ROOT_INO, b"c")
+    else:
+        pair.one.names.unlink(ROOT_INO, b"a")
+    pair.two.names.rename(ROOT_INO, b"a", ROOT_INO, b"b")
+    await write(pair.two, a, b"2")
+    await pair.meet()
+    name = "c" if there == "moved" else "b"
+    assert await pair.files() == {name: b"2" + b"0" * 4999}
+
+
+@pytest.mark.parametrize("removing", ["one", "two"])
+@pytest.mark.parametrize("what", ["xattr", "link"])
+async def test_a_removal_meets_a_change_that_leaves_the_inodes_row_alone(pair, removing, what, autojump_clock):
+    file = await put_file(pair.one, "file", b"0")
+    await pair.begin()
+    at = pair.one.attributes.get(file).ctime_ns
+    pair.world.clock.now_ns = lambda: at
+    remover, other = (pair.one, pair.two) if removing == "one" else (pair.two, pair.one)
+    remover.names.unlink(ROOT_INO, b"file")
+    if what == "xattr":
+        other.attributes.set_xattr(file, b"user.a", b"1")
+    else:
+        other.names.link(file, ROOT_INO, b"second")
+    await pair.meet()
+    assert await pair.files() == ({} if what == "xattr" else {"second": b"0"})
+
+
+async def test_a_removed_file_that_two_mounts_bring_back(world, tmp_path, autojump_clock):
+    async with contextlib.AsyncExitStack() as stack:
+        one, two, three = [await stack.enter_async_context(world.engine_at(tmp_path / name)) for name in "123"]
+        file = await put_file(one, "file", b"0" * 5000)
+        await one.files.fsync()
+        await two.engine.follower.poll()
+        await three.engine.follower.poll()
+        one.names.unlink(ROOT_INO, b"file")
+        await write(two, file, b"2" * 5000)
+        await write(three, file, b"3" * 5000)
+        await three.engine.cutter.drain()
+        for volume in (one, two, three):
+            await volume.files.fsync()
+        for volume in (one, two):
+            await volume.engine.follower.poll()
+        assert tables(one.engine.tree) == tables(three.engine.tree)
+        assert sorted([await read(one, find(one, name)) for name in listing(one)]) == [b"2" * 5000, b"3" * 5000]
+
+
+async def test_a_name_made_and_removed_here_while_it_is_made_there(world, tmp_path, autojump_clock):
+    limits = with_limits(commit_rows=1)
+    async with world.engine_at(tmp_path / "1", limits) as one, world.engine_at(tmp_path / "2", limits) as two:
+        at = world.clock.now_ns()
+        world.clock.now_ns = lambda: at
+        create(one, "before")
+        await one.files.fsync()
+        await two.engine.follower.poll()
+        create(one, "name")
+        create(two, "name", mode=FOLDER_MODE)
+        two.names.rmdir(ROOT_INO, b"name")
+        create(two, "other")
+        await one.files.fsync()
+        await two.files.fsync()
+        await one.engine.follower.poll()
+        assert not one.engine.read_only
+        assert tables(one.engine.tree) == tables(two.engine.tree)
+        assert listing(one) == ["before", "name", "other"]
+
+
+async def test_staged_writes_of_a_removed_file_stay_away_when_it_comes_back(world, tmp_path, autojump_clock):
+    async with world.engine_at(tmp_path / "1") as one:
+        async with world.engine_at(tmp_path / "2") as two:
+            file = await put_file(one, "file", b"0" * 5000)
+            await one.files.fsync()
+            await two.engine.follower.poll()
+            await put_file(two, "x", b"x")
+            await write(two, create(two, "keeps the log"), b"k")
+            await write(two, file, b"2" * 1000, 1000)
+            two.names.unlink(ROOT_INO, b"file")
+            await write(one, file, b"1" * 5000)
+            await one.files.fsync()
+            await two.engine.follower.poll()
+            await two.engine.committer.commit()
+            assert await read(two, file) == b"1" * 5000
+        async with world.engine_at(tmp_path / "2") as two:
+            assert await read(two, file) == b"1" * 5000
+
+
+async def test_an_orphans_staged_writes_stay_out_of_the_file_that_comes_back(pair, autojump_clock):
+    file = await put_file(pair.one, "file", b"0" * 5000)
+    await pair.begin()
+    pair.two.references.add(file)
+    pair.two.names.unlink(ROOT_INO, b"file")
+    await write(pair.two, file, b"2" * 1000, 1000)
+    await write(pair.one, file, b"1" * 5000)
+    await pair.meet()
+    await pair.meet()  # what is cut now was an orphan's before
+    found = await pair.files()
+    assert not [name for name, data in found.items() if b"1" in data and b"2" in data], found.keys()
