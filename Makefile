@@ -4,12 +4,13 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help mount umount test check bench install clean
+.PHONY: help mount umount test soak check bench install clean
 
 DEMO := $(HOME)/storefs-demo
 SOURCE ?= $(DEMO)/store
 AT ?= $(DEMO)/mnt
 OPTIONS ?=
+SOAK ?= tests/simulation tests/mount/test_many_mounts.py tests/mount/test_locks.py tests/mount/test_fsx.py
 TESTS ?=
 # Recipes read these from the environment, so that no character in a path means anything to the shell.
 export DEMO SOURCE AT
@@ -58,6 +59,10 @@ umount:  ## commit everything and unmount AT
 test:  ## run the tests (TESTS="tests/core -k name" for some)
 	@scripts/setup.sh dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+
+soak:  ## the long tests, hours: 20,000 simulations, crowds of mounts, locks, the file exerciser (SOAK="tests/...")
+	@scripts/setup.sh dev
+	STOREFS_SOAK=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rP $(SOAK)
 
 check:  ## check style, types and floors
 	@scripts/setup.sh dev

@@ -181,8 +181,50 @@ async def test_fsync_gives_up_at_the_deadline_and_the_rest_happens_by_itself(wor
         await trio.sleep(300)
         assert await world.journal() == []
         world.faults.away = False
-        await trio.sleep(30)
+        await trio.sleep(8)
         assert not volume.engine.tree.pending.count
         assert len(await world.journal()) == 1
     async with world.engine_at(tmp_path / "two") as volume:
         assert listing(volume) == ["file"]
+
+
+async def test_a_close_may_wait_for_the_commit(world, tmp_path, autojump_clock):
+    async with world.engine_at(tmp_path / "one", with_limits(commit_on_close=True)) as volume:
+        ino = create(volume, "file")
+        await volume.files.write(ino, 0, b"content")
+        await volume.files.close(ino)
+        assert len(await world.journal()) == 1
+        assert not volume.engine.tree.pending.count
+        await volume.files.close(ino)
+        assert len(await world.journal()) == 1, "nothing was written since"
+        await volume.files.write(ino, 0, b"C")
+        world.faults.away = True
+        with pytest.raises(NotCommitted):
+            await volume.files.close(ino)
+    world.faults.away = False
+    async with world.engine_at(tmp_path / "two") as volume:
+        ino = create(volume, "file2")
+        await volume.files.write(ino, 0, b"content")
+        await volume.files.close(ino)
+        assert len(await world.journal()) == 1
+
+
+async def test_commits_of_others_are_followed_while_much_is_uploaded(world, tmp_path, autojump_clock, seed):
+    async with world.engine_at(tmp_path / "one") as one, world.engine_at(tmp_path / "two") as two:
+        await put_file(one, "large", noise(seed, 200_000))
+
+        async def hold_up(request):
+            if request.operation == "put" and request.key.startswith(keys.SHARDS):
+                await trio.sleep(8)
+
+        await put_file(two, "theirs", b"1")
+        await two.files.fsync()
+        world.store.before = hold_up
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.files.fsync)
+            await trio.sleep(5)
+            assert listing(one) == ["large", "theirs"]
+            assert one.engine.tree.pending.count
+        await two.engine.follower.poll()
+        assert listing(two) == ["large", "theirs"]
+        assert tables(one.engine.tree) == tables(two.engine.tree)
