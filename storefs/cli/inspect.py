@@ -77,6 +77,8 @@ def _lines(document: dict[str, Any]) -> list[str]:
         )
     if recovered["damaged_files"]:
         lines.append(f"  DAMAGED      by a power cut: inodes {', '.join(map(str, recovered['damaged_files']))}")
+    if document["conflicts"]:
+        lines.append(f"  conflicts    {document['conflicts']} conflict copies were made here; the log has more")
     if document["trouble"]:
         lines.append(f"  TROUBLE      {document['trouble']}")
     return lines

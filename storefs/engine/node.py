@@ -15,8 +15,8 @@ from storefs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
 
-NODE_MAX = (1 << 22) - 1
-"""node << 40 stays below 2^62: the daemon marks handles with the bits above."""
+NODE_MAX = (1 << 23) - 1
+"""node << 40 has to stay below 2^63."""
 
 
 async def claim(tree: Tree, store: ObjectStore, clock: Clock, chance: Chance, host: str, *, fresh: bool) -> Writer:

@@ -58,9 +58,10 @@ _WRITING = frozenset({"create", "unique", "put", "append", "patch", "replace"})
 
 _COLLISIONS = frozenset(
     {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EPERM, errno.EINVAL,
-     errno.ENODATA}
+     errno.ENODATA, errno.ESTALE}
 )  # fmt: skip
-"""Errors that the others, or chance, explain; a call that fails so has done nothing."""
+"""Errors that the others, or chance, explain; a call that fails so has done nothing. (ESTALE is the kernel's own answer
+to the rename of a directory that it finds moved elsewhere while it holds the lock for that.)"""
 
 _CALLS: dict[str, Callable[[Path, Path], object]] = {
     "unlink": lambda at, _: at.unlink(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storefs.testing.mounted import Mounted, MountFailed, run_storefs
+from storefs.testing.mounted import Mounted, run_storefs
 from storefs.testing.trees import describe, differences
 from tests.mount.places import Mounts, Place, eventually, refused, succeed
 
@@ -147,36 +147,20 @@ def test_an_idle_mount_follows_another(place: Place, mounts: Mounts, tmp_path: P
     eventually((busy.path / "mine").exists)
 
 
-def test_the_later_of_two_writers_becomes_read_only(place: Place, mounts: Mounts, tmp_path: Path) -> None:
+def test_the_later_of_two_writers_goes_on_top(place: Place, mounts: Mounts, tmp_path: Path) -> None:
     late, early = _two(place, mounts, tmp_path, commit_interval="1h")
     (late.path / "late").write_bytes(b"pending")
+    (late.path / "same").write_bytes(b"second")
     (early.path / "early").write_bytes(b"committed")
+    (early.path / "same").write_bytes(b"first")
     early.sync()
-    with pytest.raises(MountFailed, match="another mount made commit") as caught:
-        late.sync()
-    assert caught.value.code == 5
-    status = late.status()
-    assert status["read_only"]
-    assert "another mount made commit" in status["trouble"]
-    assert status["pending"]["changes"] > 0
-    assert "another mount made commit" in run_storefs("status", late.path).stdout
-    with refused(errno.EROFS):
-        (late.path / "more").touch()
-    with refused(errno.EROFS):
-        (late.path / "late").write_bytes(b"more")
-    assert (late.path / "late").read_bytes() == b"pending"
-    refusal = late.try_umount()
-    assert refusal.returncode == 5
-    assert "another mount made commit" in refusal.stderr
-    assert late.try_umount("--force").returncode == 0
-    assert late.wait() == 5
-    assert os.listdir(early.path) == ["early"]
-
-    late.remount()  # in another cache: the one that lost stays as it is, for what it holds is nowhere else
-    again = late.status()
-    assert (again["read_only"], again["cache"]["path"] != status["cache"]["path"]) == (False, True)
-    assert (Path(status["cache"]["path"]) / "tree.sqlite").exists()
-    assert os.listdir(late.path) == ["early"]
-    (late.path / "more").touch()
     late.sync()
-    eventually((early.path / "more").exists)
+    status = late.status()
+    assert (status["read_only"], status["trouble"], status["conflicts"]) == (False, None, 1)
+    assert status["pending"]["changes"] == 0
+    copy = f"same.conflict-{status['node']}-{status['commit']['seq']}"
+    expected = {"late": b"pending", "early": b"committed", "same": b"first", copy: b"second"}
+    early.sync()
+    for mount in (late, early):
+        assert {path.name: path.read_bytes() for path in mount.path.iterdir()} == expected
+    assert "conflict copies" in run_storefs("status", late.path).stdout

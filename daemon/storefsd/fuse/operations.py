@@ -30,17 +30,10 @@ _PAGE_ENTRIES = 32
 _DOT, _DOT_DOT = 1, 2
 """Cookies of "." and ".."; those of real entries are far above."""
 
-_APPENDS = 1 << 62
-"""In a handle: opened with O_APPEND. With the bridge handles are made there, and it knows of each write by itself."""
-
 _AT_END = -1
-"""The offset of a write that goes to the end of the file, wherever that is."""
+"""The offset that the bridge gives a write that goes to the end of the file, wherever that is."""
 
 _RENAME_FLAGS = pyfuse3.RENAME_NOREPLACE | pyfuse3.RENAME_EXCHANGE
-
-
-def _handle(ino: int, flags: int) -> int:
-    return ino | _APPENDS if flags & os.O_APPEND else ino
 
 
 def _caller(ctx: pyfuse3.RequestContext) -> Caller:
@@ -219,7 +212,7 @@ class Operations(Steps, pyfuse3.Operations):
         if flags & os.O_EXCL:
             await self._volume.exclusive.made(parent_inode, name, made.ino)
         entry = self._entry(made)
-        return pyfuse3.FileInfo(fh=_handle(made.ino, flags), keep_cache=True), entry
+        return pyfuse3.FileInfo(fh=made.ino, keep_cache=True), entry
 
     @guarded
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
@@ -231,14 +224,13 @@ class Operations(Steps, pyfuse3.Operations):
         if flags & os.O_TRUNC:
             self._refuse_past(inode)
             await self._volume.attributes.set(inode, Changes(size=0, mode=self._unprivileged(inode, ctx.uid)))
-        return pyfuse3.FileInfo(fh=_handle(inode, flags), keep_cache=True)
+        return pyfuse3.FileInfo(fh=inode, keep_cache=True)
 
     @guarded
     async def read(  # type: ignore[override]
         self, fh: int, off: int, size: int
     ) -> bytes | memoryview | bytearray:
         """Read from a file; pyfuse3 takes any contiguous buffer."""
-        fh &= ~_APPENDS
         if is_control(fh):
             return self._control.read(fh)[off : off + size]
         if is_past(fh):
@@ -251,8 +243,6 @@ class Operations(Steps, pyfuse3.Operations):
         if is_control(fh):
             await self._control.write(fh, buf)
             return len(buf)
-        if fh & _APPENDS:
-            fh, off = fh & ~_APPENDS, _AT_END
         self._refuse_past(fh)
         return await self._volume.files.write(fh, off if off != _AT_END else None, buf)
 
@@ -262,13 +252,13 @@ class Operations(Steps, pyfuse3.Operations):
         if self._volume.engine.ro:
             raise pyfuse3.FUSEError(errno.ENOSYS)  # never asked again: nothing is ever written here
         if not is_past(fh):
-            await self._volume.files.close(fh & ~_APPENDS)
+            await self._volume.files.close(fh)
 
     @guarded
     async def release(self, fh: int) -> None:
         """Take note of the last close."""
         if not is_past(fh):
-            self._volume.files.flush(fh & ~_APPENDS)
+            self._volume.files.flush(fh)
 
     @guarded
     async def fsync(self, fh: int, datasync: bool) -> None:
