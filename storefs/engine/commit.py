@@ -32,6 +32,9 @@ from storefs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
 
+_MANY_CHANGES = 20_000
+_LOOK_S = 0.5
+
 _RETRY = Backoff(first_s=0.5, most_s=5.0)
 _RACE = Backoff(first_s=0.005, most_s=0.05)
 """Between two tries to be first. Short, for who has lost is behind already; without it, mounts that lost together would
@@ -120,12 +123,19 @@ class Committer:
             if failed:
                 await self._wake.wait(_RETRY.wait_s(failed, self._chance.uniform(0, 1)))
             else:
-                await self._wake.wait(self._limits.commit_interval_s)
+                await self._wait_for_reason()
             try:
                 await self.commit()
                 failed = 0
             except StorefsError:
                 failed += 1
+
+    async def _wait_for_reason(self) -> None:
+        """Return when the interval is over, somebody asks, or very much is pending."""
+        until_s = trio.current_time() + self._limits.commit_interval_s
+        while (left_s := until_s - trio.current_time()) > 0 and self._tree.pending.count < _MANY_CHANGES:
+            if await self._wake.wait(min(left_s, _LOOK_S)):
+                return
 
     async def run_uploads(self) -> None:
         """Put shards into the store as soon as they are full, for as long as the mount lives.
@@ -205,8 +215,9 @@ class Committer:
         """Upload what the changes that are pending now need; return which these are."""
         if not self._tree.pending.count:
             return _Ready(self._tree.local.position.seq, 0)
-        await self._shards.seal()
-        ready = _Ready(self._tree.local.position.seq, self._tree.pending.last)
+        async with self._cutter.settled():
+            await self._shards.seal()
+            ready = _Ready(self._tree.local.position.seq, self._tree.pending.last)
         await self._upload()
         return ready
 
@@ -221,18 +232,13 @@ class Committer:
             # Commits came in since, and changes were perhaps merged into one with newer ones.
             ready = await self._make_ready()
         while (low := self._tree.pending.first()) and low <= ready.high:
-            upto = self._tree.pending.slice_end(low, self._seal_before(ready.high), self._limits.commit_rows)
+            upto = self._tree.pending.slice_end(low, ready.high, self._limits.commit_rows)
             intent = await self._intend(low, upto)
             if intent is None:
                 self._confirm(upto, None)
             elif not await self._put(intent):
                 return False
         return True
-
-    def _seal_before(self, high: int) -> int:
-        """Return where the next commit ends at the latest: with the oldest shard, so that one carries about one."""
-        seals = [shard.seal for shard in self._tree.shards.dirty() if shard.seal]
-        return min([*seals, high])
 
     async def _upload(self) -> None:
         """Put the sealed shards that the store does not have; a few at a time."""

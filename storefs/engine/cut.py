@@ -7,6 +7,8 @@ but for its last chunk, whose end is not known yet.
 import logging
 import os
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import trio
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _BATCH_FILES = 512
 _FRAGMENTS_MAX = 8
+_SETTLE_S = 10.0
+_SETTLE_TRIES = 3
 _GATHER_S = 0.2
 """How long closed files are collected before they are cut together."""
 
@@ -95,6 +99,8 @@ class Cutter:
         self.lock = trio.Lock()
         """Held while something is cut."""
         self._wake = Wakeup()
+        self._gate = trio.Event()
+        self._gate.set()
 
     def wake(self) -> None:
         """Say that a draft is whole, or has grown enough to be cut."""
@@ -121,6 +127,32 @@ class Cutter:
                 due.append((draft, final))
         await self._cut(due)
 
+    async def gate(self) -> None:
+        """Return when files may be closed; see ``settled``."""
+        await self._gate.wait()
+
+    @asynccontextmanager
+    async def settled(self) -> AsyncIterator[None]:
+        """Hold a moment at which all files that were closed have their contents in the tree; no other is closed inside.
+
+        What was made after a file was closed, a name for it or a mark that it is complete, must not be seen by other
+        mounts before its content. Where cutting takes very long, or the disk is full, this is given up.
+        """
+        gate = self._gate = trio.Event()
+        try:
+            try:
+                with trio.move_on_after(_SETTLE_S):
+                    for _ in range(_SETTLE_TRIES):
+                        whole = [draft for draft in self._drafts.all() if draft.whole and self._has_name(draft)]
+                        if not whole:
+                            break
+                        await self._cut([(draft, True) for draft in whole])  # after what is just being cut
+            except StorefsError as error:
+                log.warning("a commit comes before what was written to files that are closed: %s", error)
+            yield
+        finally:
+            gate.set()
+
     async def drain(self) -> None:
         """Cut everything that was written before this call. Raises NoSpace."""
         await self._cut([(draft, True) for draft in self._drafts.all()])
@@ -145,8 +177,10 @@ class Cutter:
 
     def _cuttable(self, draft: Draft) -> bool:
         """Whether a draft has something to cut into a file that still has a name."""
-        current = self._drafts.get(draft.ino) is draft and bool(draft.fresh)
-        return current and not self._tree.local.is_orphan(draft.ino)
+        return self._drafts.get(draft.ino) is draft and bool(draft.fresh) and self._has_name(draft)
+
+    def _has_name(self, draft: Draft) -> bool:
+        return not self._tree.local.is_orphan(draft.ino)
 
     def _jobs(self, draft: Draft, *, final: bool) -> list[_Job]:
         """Plan the runs of a draft. Small neighbours go along, lest a file crumble into ever smaller extents."""

@@ -45,7 +45,7 @@ class Limits:
     dirty_bytes: int = 10 << 30
     decoded_bytes: int = 128 << 20
     commit_interval_s: float = 5.0
-    commit_rows: int = 20_000
+    commit_rows: int = 200_000
     idle_s: float = 5.0
     offline_s: float = 86_400.0
     grace_s: float = 86_400.0

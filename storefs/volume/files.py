@@ -119,6 +119,8 @@ class Files:
 
         Raises NotCommitted (EIO) and its kin.
         """
+        if self._engine.drafts.get(ino) is not None:
+            await self._engine.cutter.gate()
         self.flush(ino)
         if self._engine.limits.commit_on_close and not self._engine.ro:
             inode = self._attributes.get(ino)
