@@ -65,6 +65,13 @@ class ObjectStore(Protocol):
         """Remove the objects; a key that does not exist is no error."""
         ...
 
+    async def drop_unfinished(self, before_s: float, *, dry_run: bool = False) -> int:
+        """Give up uploads that began before a time (s since 1970, by the store's clock) and were never completed.
+
+        Return how many there were; a store without such a thing has none.
+        """
+        ...
+
     async def close(self) -> None:
         """Release connections and threads."""
         ...

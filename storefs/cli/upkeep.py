@@ -52,7 +52,8 @@ def gc(source: str, dry_run: bool, grace: str, as_json: bool, options: tuple[str
     deleted, left = ("would be deleted", "would leave") if dry_run else ("deleted", "left")
     show(
         f"{found}: {deleted}: {swept.commits} commits, {swept.snapshots} snapshots, {swept.shards} shards,"
-        f" {readable(swept.bytes)} in all; {swept.chunks} chunks of {readable(swept.chunk_bytes)} {left} the index"
+        f" {swept.uploads} uploads, {readable(swept.bytes)} in all;"
+        f" {swept.chunks} chunks of {readable(swept.chunk_bytes)} {left} the index"
     )
 
 

@@ -144,6 +144,8 @@ class Head:
             old.unlink(missing_ok=True)
             await self._offload.run(snapshot.write, replica, old)
             changes = await self._offload.run(difference, old, new)
+            with self._tree.database.transaction():
+                self._tree.shards.forget_uploads()  # so long ago that they may have been swept away
             self._put_under(changes, 0, position, 0)
             log.warning("came to commit %d from a snapshot", position.seq)
         finally:

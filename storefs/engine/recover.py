@@ -117,6 +117,8 @@ def recover(
     That is due after a power cut: then SQLite's word about a file may be younger than the file.
     """
     damaged = _check_shards(tree, cache, numbers) if verify else ()
+    with tree.database.transaction():
+        tree.shards.forget_uploads()
     _seal_open(tree, cache, shards)
     known = {cache.files.path(shard.shard) for shard in tree.shards.dirty()}
     for path in cache.files.strays():
@@ -193,6 +195,7 @@ def _check_shards(tree: Tree, cache: ChunkCache, numbers: Numbers) -> tuple[int,
         if shard.state is ShardState.UPLOADED:
             if lost:  # the store has it: fetched again when wanted
                 cache.files.remove(shard.shard)
+                tree.shards.forget({bytes(shard.shard)})
             continue
         for place in lost:
             damaged |= _lose(tree, place, numbers)

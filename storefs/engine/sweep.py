@@ -33,6 +33,7 @@ class Swept:
 
     Attributes:
         commits, snapshots, shards: objects that were deleted; ``bytes`` theirs.
+        uploads: uploads in parts that were never completed, given up.
         chunks: chunks that left the index, of ``chunk_bytes`` stored bytes; their shards may hold others.
     """
 
@@ -40,6 +41,7 @@ class Swept:
     snapshots: int = 0
     shards: int = 0
     bytes: int = 0
+    uploads: int = 0
     chunks: int = 0
     chunk_bytes: int = 0
 
@@ -79,6 +81,7 @@ class Sweeper:
         try:
             await self._drop_chunks(named, swept, dry_run=dry_run)
             await self._delete_shards(now_s, named, swept, dry_run=dry_run)
+            swept.uploads = await self._store.drop_unfinished(now_s - self._limits.grace_s, dry_run=dry_run)
         finally:
             named.unlink(missing_ok=True)
         return swept

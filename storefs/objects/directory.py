@@ -79,6 +79,12 @@ class DirectoryObjects:
         """Remove the objects; a key that does not exist is no error. Emptied folders stay."""
         await self._offload.run(self._delete, list(keys))
 
+    async def drop_unfinished(self, before_s: float, *, dry_run: bool = False) -> int:
+        """Find none: what is not complete is nowhere but in files that the next put sweeps."""
+        del before_s, dry_run
+        await self._offload.run(lambda: None)
+        return 0
+
     async def close(self) -> None:
         """Nothing to release: no file stays open between calls."""
         await self._offload.run(lambda: None)

@@ -78,6 +78,11 @@ class MeteredObjects:
         with self._counted("delete"):
             await self._store.delete(keys)
 
+    async def drop_unfinished(self, before_s: float, *, dry_run: bool = False) -> int:
+        """Give up old uploads."""
+        with self._counted("drop_unfinished"):
+            return await self._store.drop_unfinished(before_s, dry_run=dry_run)
+
     async def close(self) -> None:
         """Close the store behind."""
         await self._store.close()

@@ -85,6 +85,12 @@ class RetryingObjects:
         what = keys[0] if len(keys) == 1 else f"of {len(keys)} objects"
         await self._tried("delete", what, lambda: self._store.delete(keys))
 
+    async def drop_unfinished(self, before_s: float, *, dry_run: bool = False) -> int:
+        """Give up old uploads."""
+        return await self._tried(
+            "drop_unfinished", "uploads", lambda: self._store.drop_unfinished(before_s, dry_run=dry_run)
+        )
+
     async def close(self) -> None:
         """Close the store behind."""
         await self._store.close()

@@ -84,6 +84,10 @@ class FaultyObjects:
         """Remove the objects."""
         await self._perhaps("delete", lambda: self._store.delete(keys))
 
+    async def drop_unfinished(self, before_s: float, *, dry_run: bool = False) -> int:
+        """Give up old uploads."""
+        return await self._perhaps("drop_unfinished", lambda: self._store.drop_unfinished(before_s, dry_run=dry_run))
+
     async def close(self) -> None:
         """Close the store behind; this never fails."""
         await self._store.close()

@@ -194,6 +194,12 @@ class WatchedObjects:
         """Remove the objects."""
         await self._watch(Request("delete", ",".join(keys)), lambda: self._store.delete(keys))
 
+    async def drop_unfinished(self, before_s: float, *, dry_run: bool = False) -> int:
+        """Give up old uploads."""
+        return await self._watch(
+            Request("drop_unfinished", ""), lambda: self._store.drop_unfinished(before_s, dry_run=dry_run)
+        )
+
     async def close(self) -> None:
         """Close the store behind."""
         await self._store.close()

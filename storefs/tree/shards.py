@@ -106,6 +106,12 @@ class LocalShards:
         """Return the highest position that a note on staged writes names, or 0."""
         return self._database.value("SELECT max(position) FROM absorbed")
 
+    def forget_uploads(self) -> None:
+        """Take back that the store has shards which no commit names: a sweep may have taken them for abandoned."""
+        self._database.run(
+            "UPDATE local_shard SET state = ? WHERE state = ?", (int(ShardState.SEALED), int(ShardState.UPLOADED))
+        )
+
     def reopen(self, shard: ShardId) -> None:
         """Take back that a shard is complete: its file has to be written again."""
         self._database.run("UPDATE local_shard SET state = ?, seal = 0 WHERE id = ?", (int(ShardState.OPEN), shard))

@@ -221,3 +221,27 @@ async def test_a_named_snapshot_keeps_what_it_needs(world, tmp_path, autojump_cl
             await one.engine.snapshots.delete_named("kept")
         await sweep(world, one)
         assert shard not in await world.shards()
+
+
+async def test_an_upload_that_was_swept_away_is_made_again(world, tmp_path, autojump_clock, seed):
+    """A shard was uploaded and its commit was not made; then the mount was away until the shard counted as abandoned."""
+    data = noise(seed, 100_000)
+    async with world.engine_at(tmp_path / "one", LIMITS) as one:
+        create(one, "first")
+        await snapshot(one)
+        async with world.engine_at(tmp_path / "two", LIMITS) as two:
+            await put_file(two, "mine", data)
+            await two.engine.cutter.drain()
+            world.faults.fail_next.append("put_if_absent")
+            with pytest.raises(StoreUnavailable):
+                await two.engine.committer.commit()
+            uploaded = await world.shards()
+            assert uploaded
+            world.faults.away = True
+        world.faults.away = False
+        await age(world, one)
+        assert (await sweep(world, one)).shards == len(uploaded)
+        async with world.engine_at(tmp_path / "two", LIMITS) as two:
+            await two.files.fsync()
+        async with world.engine_at(tmp_path / "three", LIMITS) as three:
+            assert await read(three, find(three, "mine")) == data

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -305,3 +306,19 @@ async def test_long_ranges_come_whole_and_by_the_short_way(
         assert await store.get("folder/a key with ümlaut", 0, 1 << 20) == data[: 1 << 20]
     finally:
         await store.close()
+
+
+async def test_uploads_that_were_never_completed_are_given_up(s3_bucket: S3Options) -> None:
+    store = S3Objects(s3_bucket)
+    key = f"{s3_bucket.prefix}/cut-off"
+    for name in (key, f"{s3_bucket.prefix}-beside/other"):
+        begun = store._client.create_multipart_upload(Bucket=s3_bucket.bucket, Key=name)
+        store._client.upload_part(
+            Bucket=s3_bucket.bucket, Key=name, UploadId=begun["UploadId"], PartNumber=1, Body=b"x" * 100
+        )
+    now_s = time.time()
+    assert await store.drop_unfinished(now_s - 3600) == 0, "too young"
+    assert await store.drop_unfinished(now_s + 3600, dry_run=True) == 1
+    assert await store.drop_unfinished(now_s + 3600) == 1
+    assert await store.drop_unfinished(now_s + 3600) == 0
+    await store.close()

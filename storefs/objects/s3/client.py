@@ -1,7 +1,7 @@
 """A store in a bucket. Every request is one boto3 call in a thread of this store's own limiter."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -144,6 +144,26 @@ class S3Objects:
             first = failures[0]
             what = f"delete {first.get('Key', '')} (and {len(failures) - 1} more) at {self.url}"
             raise by_code(first.get("Code", ""), first.get("Message", ""), 0, what, self._provenance)
+
+    async def drop_unfinished(self, before_s: float, *, dry_run: bool = False) -> int:
+        """Abort multipart uploads below the prefix that began before a time; return how many there were."""
+        query = {"Bucket": self._options.bucket, "Prefix": self._root}
+        dropped = 0
+        while True:
+            page = await self._ask("list uploads", partial(self._client.list_multipart_uploads, **query))
+            for upload in page.get("Uploads", []):
+                if upload["Initiated"].timestamp() < before_s:
+                    dropped += 1
+                    if not dry_run:
+                        await self._abort(upload["Key"], upload["UploadId"])
+            if not page.get("IsTruncated"):
+                return dropped
+            query |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    async def _abort(self, key: str, upload: str) -> None:
+        address = {"Bucket": self._options.bucket, "Key": key, "UploadId": upload}
+        with suppress(ObjectMissing):  # it ended meanwhile
+            await self._ask(f"give up upload of {key}", partial(self._client.abort_multipart_upload, **address))
 
     async def close(self) -> None:
         """Close the connections."""
