@@ -71,6 +71,17 @@ class Compactor:
             self._forget(one.shard)
         return compacted
 
+    async def secure_held(self) -> None:
+        """Write chunks that something pending shares with the store into a shard of our own.
+
+        After so long the store's copy may be gone; this machine kept one for the case.
+        """
+        chunks = [ChunkId(chunk) for chunk in sorted(self._tree.shards.held())]
+        for chunk in chunks:
+            place = self._tree.chunks.place(chunk)
+            if place is not None:
+                await self._move([place])
+
     def _batches(self, shard: ShardId, needed: set[ChunkId]) -> list[list[ChunkPlace]]:
         """Return what is needed of a shard, in pieces that fit into memory."""
         places = [place for place in self._tree.chunks.in_shard(shard) if place.chunk in needed]

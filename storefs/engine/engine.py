@@ -231,10 +231,11 @@ async def _assemble(
     read_ahead = ReadAhead(tree, fetcher, trips, cache, limits, nursery)
     reader = Reader(tree, drafts, fetcher, neighbours, read_ahead, cache, limits)
     cutter = Cutter(tree, drafts, staging, shards, reader, fetcher, Chunker(info.sizes), numbers, offload, limits)
+    compactor = Compactor(tree, fetcher, shards, offload, limits)
     exclusive: set[int] = set()
     head = Head(
         tree, drafts, journal, world.kernel, references.__contains__, numbers, writer.node, clock, limits, exclusive,
-        offload, lambda path: replica_at_head(path, info, snapshots, journal),
+        offload, lambda path: replica_at_head(path, info, snapshots, journal), compactor.secure_held,
     )  # fmt: skip
     committer = Committer(
         tree, cutter, shards, files, store, journal, head, offload, clock, chance, limits, writer, sealed
@@ -244,7 +245,6 @@ async def _assemble(
     follower = Follower(committer, limits)
     sweeper = Sweeper(tree, cutter, committer, store, journal, snapshots, offload, limits)
     pasts = Pasts(home, snapshots, store, cache, staging, world.kernel, offload, limits, nursery)
-    compactor = Compactor(tree, fetcher, shards, offload, limits)
     upkeep = Upkeep(tree, Lease(store, clock, writer, limits.lease_s), snapshots, sweeper, compactor, limits)
     return Engine(
         world=world, info=info, limits=limits, home=home, tree=tree, staging=staging, cache=cache, drafts=drafts,

@@ -47,10 +47,12 @@ class Head:
         exclusive: set[int],
         offload: Offload,
         rebuild: Callable[[Path], Awaitable[Tree]],
+        secure: Callable[[], Awaitable[None]],
     ) -> None:
         """Of ``exclusive``, inodes whose newest name must be ours alone, those are dropped that lost it.
 
-        ``rebuild`` makes a replica at the head from the store alone.
+        ``rebuild`` makes a replica at the head from the store alone; ``secure`` sees that what is pending here relies
+        on nothing in the store that may be gone.
         """
         self._tree = tree
         self._drafts = drafts
@@ -64,6 +66,7 @@ class Head:
         self._exclusive = exclusive
         self._offload = offload
         self._rebuild = rebuild
+        self._secure = secure
         self._seen_ns = 0
         self.conflicts = 0
 
@@ -144,6 +147,7 @@ class Head:
             old.unlink(missing_ok=True)
             await self._offload.run(snapshot.write, replica, old)
             changes = await self._offload.run(difference, old, new)
+            await self._secure()
             with self._tree.database.transaction():
                 self._tree.shards.forget_uploads()  # so long ago that they may have been swept away
             self._put_under(changes, 0, position, 0)

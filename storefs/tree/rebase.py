@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import apsw
 
 from storefs.errors import Diverged
+from storefs.model import ChunkId, ChunkPlace
 from storefs.tree import apply, edits, garbage, orphans, versions
 from storefs.tree.edits import Edits
 from storefs.tree.local import Numbers
@@ -129,6 +130,7 @@ def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local:
     remains = _remains(tree, contested, local)
     my_versions = _load(tree, contested)
     wishes = _wishes(tree, mine, contested, there) if mine else []
+    my_places = {chunk: place for chunk in there.dropped if (place := tree.chunks.place(ChunkId(chunk))) is not None}
     if mine:
         apply.apply(database, apply.invert(mine))
     base = _load(tree, contested)
@@ -150,7 +152,7 @@ def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local:
         )
         merging.run(base, my_versions, their_versions, wishes)
         kept = {bytes(extent[2]) for version in my_versions.values() for extent in version.extents}
-        _bring_back(tree, free, there, kept)
+        _bring_back(tree, free, there, kept, my_places)
     again = merge([one for one in (free, noted.changes) if one])
     tree.local.put(garbage.CONDEMNING, 0)
     number = tree.pending.replace(again)
@@ -194,10 +196,10 @@ def _is_contested(change: apsw.TableChange, contested: set[int], there: Edits) -
     return key[0] in contested
 
 
-def _bring_back(tree: Tree, free: bytes, there: Edits, kept: set[bytes]) -> None:
+def _bring_back(tree: Tree, free: bytes, there: Edits, kept: set[bytes], my_places: dict[bytes, ChunkPlace]) -> None:
     """Put chunks back into the index that theirs took out while mine came to need them, or ``kept`` them.
 
-    Their shards are still there: those stay for long.
+    They are where I had them: in shards that stay for long after that, or where I moved them.
     """
     if not there.dropped:
         return
@@ -205,9 +207,11 @@ def _bring_back(tree: Tree, free: bytes, there: Edits, kept: set[bytes]) -> None
     needed = {bytes(new[2]) for name, new in rows if name == "extent" and new is not None}  # type: ignore[arg-type]
     needed |= kept | {bytes(row[0]) for row in tree.database.rows("SELECT chunk FROM held")}
     for chunk in needed & there.dropped.keys():
-        row = there.dropped[chunk]
-        tree.database.run("INSERT OR IGNORE INTO chunk VALUES (?, ?, ?, ?, ?, ?)", row)
-        if (shard := there.shards.get(bytes(row[1]))) is not None:
+        place = my_places.get(chunk)
+        if place is None or tree.chunks.place(place.chunk) is not None:
+            continue
+        tree.chunks.insert(place)
+        if (shard := there.shards.get(bytes(place.shard))) is not None:
             tree.database.run("INSERT OR IGNORE INTO shard VALUES (?, ?, ?)", shard)
 
 

@@ -224,7 +224,7 @@ async def test_a_named_snapshot_keeps_what_it_needs(world, tmp_path, autojump_cl
 
 
 async def test_an_upload_that_was_swept_away_is_made_again(world, tmp_path, autojump_clock, seed):
-    """A shard was uploaded and its commit was not made; then the mount was away until the shard counted as abandoned."""
+    """A shard was uploaded, its commit was not made, and the mount was away until the shard counted as abandoned."""
     data = noise(seed, 100_000)
     async with world.engine_at(tmp_path / "one", LIMITS) as one:
         create(one, "first")
@@ -245,3 +245,27 @@ async def test_an_upload_that_was_swept_away_is_made_again(world, tmp_path, auto
             await two.files.fsync()
         async with world.engine_at(tmp_path / "three", LIMITS) as three:
             assert await read(three, find(three, "mine")) == data
+
+
+async def test_chunks_that_were_shared_and_then_swept_away_are_uploaded(world, tmp_path, autojump_clock, seed):
+    """The file shares the chunks of another one; while its mount is away, that one goes, and so do its shards."""
+    data = noise(seed, 40_000)
+    async with world.engine_at(tmp_path / "one", LIMITS) as one:
+        await put_file(one, "gone", data)
+        await snapshot(one)
+        (shard,) = await world.shards()
+        async with world.engine_at(tmp_path / "two", LIMITS) as two:
+            await put_file(two, "again", data)
+            await two.engine.cutter.drain()
+            world.faults.away = True
+        world.faults.away = False
+        one.names.unlink(ROOT_INO, b"gone")
+        for _ in range(5):
+            await age(world, one)
+            await sweep(world, one)
+        assert shard not in await world.shards()
+        async with world.engine_at(tmp_path / "two", LIMITS) as two:
+            await two.files.fsync()
+            assert list(check.faults(two.engine.tree.database)) == []
+        async with world.engine_at(tmp_path / "three", LIMITS) as three:
+            assert await read(three, find(three, "again")) == data
