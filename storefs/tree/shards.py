@@ -93,7 +93,11 @@ class LocalShards:
 
     def absorb(self, ino: int, start: int, end: int, position: int) -> None:
         """Note that what was staged before ``position`` for these bytes of a file is settled: do not replay it."""
-        self._database.run("INSERT OR IGNORE INTO absorbed VALUES (?, ?, ?, ?)", (ino, start, end, position))
+        self._database.run(
+            """INSERT INTO absorbed VALUES (?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET "end" = max("end", excluded."end")""",
+            (ino, start, end, position),
+        )
 
     def absorbed(self) -> dict[int, list[Absorbed]]:
         """Return, per inode, what of its staged writes is settled."""

@@ -40,6 +40,11 @@ def test_mounts_agree_and_lose_nothing(seed, fast_folder, batch):
     assert crashes > runs / 20
 
 
+@pytest.mark.parametrize("run", [4046230774])
+def test_seeds_that_failed_once(fast_folder, run):
+    simulate(run, fast_folder / "run")
+
+
 def test_a_seed_replays_exactly(seed, fast_folder):
     for number in range(3):
         one, other = (simulate(seed + number, fast_folder / f"{number}-{name}") for name in ("one", "other"))

@@ -101,3 +101,11 @@ def test_no_replica_leaves_nothing(tmp_path):
     assert not has_leftovers(tmp_path / "none.sqlite")
     (tmp_path / "bad.sqlite").write_bytes(b"no database" * 1000)
     assert not has_leftovers(tmp_path / "bad.sqlite")
+
+
+def test_of_two_notes_on_staged_bytes_the_longer_holds(tree):
+    """The same file, start and position: first what was cut, then all of it, because it lost its name."""
+    with tree.database.transaction():
+        for end in (48, 1 << 40, 100):
+            tree.shards.absorb(7, 0, end, 500)
+    assert [(one.start, one.end, one.position) for one in tree.shards.absorbed()[7]] == [(0, 1 << 40, 500)]
