@@ -7,13 +7,8 @@ import trio
 
 from storefs.errors import NotCommitted, PosixError
 from storefs.model import ROOT_INO
-from storefs.testing.world import CALLER, FILE_MODE, FOLDER_MODE, World, create, listing, put_file, tables, with_limits
+from storefs.testing.world import CALLER, FILE_MODE, FOLDER_MODE, create, listing, put_file, tables, with_limits
 from storefs.tree import check
-
-
-@pytest.fixture
-def world(seed):
-    return World(seed)
 
 
 @pytest.fixture

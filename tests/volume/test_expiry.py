@@ -12,7 +12,6 @@ from storefs.model import ROOT_INO
 from storefs.testing.world import (
     CALLER,
     FOLDER_MODE,
-    World,
     create,
     find,
     listing,
@@ -26,20 +25,7 @@ from storefs.tree import check
 from storefs.volume import expiry
 from storefs.volume.attributes import Changes
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 HOUR_NS = 3600 * 10**9
-
-
-@pytest.fixture
-def world(seed):
-    return World(seed)
-
-
-@pytest.fixture
-async def volume(world, tmp_path, autojump_clock):
-    async with world.engine_at(tmp_path / "one") as one:
-        yield one
 
 
 def keep_for(volume, ino, value):
@@ -60,7 +46,7 @@ async def settle(volume):
     await volume.engine.cutter.drain()
 
 
-async def test_a_file_goes_when_its_time_is_over(world, volume):
+async def test_a_file_goes_when_its_time_is_over(world, volume, autojump_clock):
     ino = await put_file(volume, "short", b"content")
     await put_file(volume, "plain", b"content")
     keep_for(volume, ino, b"2h")
@@ -76,7 +62,7 @@ async def test_a_file_goes_when_its_time_is_over(world, volume):
     assert await volume.expiry.run_once() == 0
 
 
-async def test_touching_it_or_removing_the_xattr_keeps_it(world, volume):
+async def test_touching_it_or_removing_the_xattr_keeps_it(world, volume, autojump_clock):
     inos = {name: await put_file(volume, name, b"content") for name in ("touched", "written", "freed", "left")}
     for ino in inos.values():
         keep_for(volume, ino, b"1h")
@@ -93,7 +79,7 @@ async def test_touching_it_or_removing_the_xattr_keeps_it(world, volume):
     assert checked(volume) == ["freed"]
 
 
-async def test_a_file_that_is_being_written_counts_as_touched_now(world, volume):
+async def test_a_file_that_is_being_written_counts_as_touched_now(world, volume, autojump_clock):
     ino = await put_file(volume, "file", b"content")
     keep_for(volume, ino, b"1h")
     await settle(volume)
@@ -105,7 +91,7 @@ async def test_a_file_that_is_being_written_counts_as_touched_now(world, volume)
     assert await volume.expiry.run_once() == 1
 
 
-async def test_a_directory_goes_with_all_that_is_in_it(world, volume):
+async def test_a_directory_goes_with_all_that_is_in_it(world, volume, autojump_clock):
     """Its own mtime counts: what was written in a file of it a moment ago does not save it."""
     folder = create(volume, "folder", mode=FOLDER_MODE)
     outside = create(volume, "outside", mode=FOLDER_MODE)
@@ -128,7 +114,7 @@ async def test_a_directory_goes_with_all_that_is_in_it(world, volume):
     assert await read(volume, find(volume, "also-inner", outside)) == b"just written"
 
 
-async def test_a_new_name_keeps_a_directory(world, volume):
+async def test_a_new_name_keeps_a_directory(world, volume, autojump_clock):
     folder = create(volume, "folder", mode=FOLDER_MODE)
     keep_for(volume, folder, b"1h")
     later(world, 2)
@@ -137,7 +123,7 @@ async def test_a_new_name_keeps_a_directory(world, volume):
     assert checked(volume) == ["folder"]
 
 
-async def test_times_within_times(world, volume):
+async def test_times_within_times(world, volume, autojump_clock):
     """The shorter time counts within the longer one; all that is due goes in one round, whatever it is in."""
     outer = create(volume, "outer", mode=FOLDER_MODE)
     middle = create(volume, "middle", outer, FOLDER_MODE)
@@ -159,7 +145,7 @@ async def test_times_within_times(world, volume):
     assert checked(volume) == []
 
 
-async def test_what_is_due_at_the_same_time_goes_at_the_same_time(world, volume):
+async def test_what_is_due_at_the_same_time_goes_at_the_same_time(world, volume, autojump_clock):
     """The deepest directory has the lowest number: were it removed first, that would touch the one around it."""
     inos = [create(volume, f"level-{depth}", mode=FOLDER_MODE) for depth in range(4)]
     for depth, ino in enumerate(inos):
@@ -172,7 +158,7 @@ async def test_what_is_due_at_the_same_time_goes_at_the_same_time(world, volume)
     assert checked(volume) == []
 
 
-async def test_a_file_goes_with_all_its_names(world, volume):
+async def test_a_file_goes_with_all_its_names(world, volume, autojump_clock):
     folder = create(volume, "folder", mode=FOLDER_MODE)
     ino = await put_file(volume, "one", b"x")
     volume.names.link(ino, folder, b"two")
@@ -183,7 +169,7 @@ async def test_a_file_goes_with_all_its_names(world, volume):
     assert (checked(volume), listing(volume, folder)) == (["folder"], [])
 
 
-async def test_what_is_in_use_stays_usable(world, volume, seed):
+async def test_what_is_in_use_stays_usable(world, volume, seed, autojump_clock):
     data = noise(seed, 20_000)
     ino = await put_file(volume, "file", data)
     keep_for(volume, ino, b"1h")
@@ -198,7 +184,7 @@ async def test_what_is_in_use_stays_usable(world, volume, seed):
     assert volume.engine.tree.inodes.get(ino) is None
 
 
-async def test_the_removal_is_committed(world, volume, tmp_path):
+async def test_the_removal_is_committed(world, volume, tmp_path, autojump_clock):
     ino = await put_file(volume, "file", b"x")
     keep_for(volume, ino, b"1h")
     await volume.files.fsync()
@@ -212,7 +198,7 @@ async def test_the_removal_is_committed(world, volume, tmp_path):
 
 
 @pytest.mark.parametrize("value", [b"", b"soon", b"-1s", b"0"])
-async def test_bad_values_are_refused(volume, value):
+async def test_bad_values_are_refused(volume, value, autojump_clock):
     ino = create(volume, "file")
     with pytest.raises(PosixError) as error:
         keep_for(volume, ino, value)
@@ -220,13 +206,13 @@ async def test_bad_values_are_refused(volume, value):
     assert volume.attributes.list_xattrs(ino) == []
 
 
-async def test_the_root_has_no_time_to_live(volume):
+async def test_the_root_has_no_time_to_live(volume, autojump_clock):
     with pytest.raises(PosixError) as error:
         keep_for(volume, ROOT_INO, b"1d")
     assert error.value.errno == errno.EINVAL
 
 
-async def test_a_bad_value_that_is_there_is_logged_once(world, volume, caplog):
+async def test_a_bad_value_that_is_there_is_logged_once(world, volume, caplog, autojump_clock):
     ino, good = create(volume, "file"), create(volume, "good")
     keep_for(volume, good, b"1h")
     for bad in (ino, ROOT_INO):
@@ -240,7 +226,7 @@ async def test_a_bad_value_that_is_there_is_logged_once(world, volume, caplog):
     assert checked(volume) == ["file"]
 
 
-async def test_an_end_halfway_leaves_the_directory_due(world, volume):
+async def test_an_end_halfway_leaves_the_directory_due(world, volume, autojump_clock):
     folder = create(volume, "folder", mode=FOLDER_MODE)
     for number in range(200):
         create(volume, f"{number}", folder)
@@ -255,7 +241,7 @@ async def test_an_end_halfway_leaves_the_directory_due(world, volume):
     assert checked(volume) == []
 
 
-async def test_what_is_moved_out_meanwhile_is_spared(volume):
+async def test_what_is_moved_out_meanwhile_is_spared(volume, autojump_clock):
     folder = create(volume, "folder", mode=FOLDER_MODE)
     saved = create(volume, "saved", folder, FOLDER_MODE)  # of the first page of names, and the last of it to go
     create(volume, "inside", saved)
@@ -274,7 +260,7 @@ async def test_what_is_moved_out_meanwhile_is_spared(volume):
     assert listing(volume, saved) == ["inside"]
 
 
-async def test_other_xattrs_are_passed_over_a_few_at_a_time(world, volume, monkeypatch):
+async def test_other_xattrs_are_passed_over_a_few_at_a_time(world, volume, monkeypatch, autojump_clock):
     monkeypatch.setattr(expiry, "_XATTRS_AT_ONCE", 3)
     inos = [create(volume, f"{number:02}") for number in range(20)]
     for ino in inos:
@@ -287,7 +273,7 @@ async def test_other_xattrs_are_passed_over_a_few_at_a_time(world, volume, monke
     assert len(checked(volume)) == 15
 
 
-async def test_without_such_xattrs_it_costs_one_query(volume):
+async def test_without_such_xattrs_it_costs_one_query(volume, autojump_clock):
     for number in range(50):
         create(volume, f"{number}")
     asked = []
@@ -299,7 +285,7 @@ async def test_without_such_xattrs_it_costs_one_query(volume):
     assert not any("SCAN inode" in str(row) for row in rows)
 
 
-async def test_a_mount_that_takes_no_changes_removes_nothing(world, volume, tmp_path):
+async def test_a_mount_that_takes_no_changes_removes_nothing(world, volume, tmp_path, autojump_clock):
     ino = create(volume, "file")
     keep_for(volume, ino, b"1h")
     await volume.files.fsync()
