@@ -11,8 +11,9 @@ from storefs.engine.limits import Limits
 from storefs.errors import Diverged
 from storefs.model import FILE_BYTES_MAX
 from storefs.ports import Clock, KernelCache, Offload
-from storefs.tree import apply, rebase, snapshot
+from storefs.tree import rebase, snapshot
 from storefs.tree.difference import difference
+from storefs.tree.edits import Edits
 from storefs.tree.local import Numbers, Position
 from storefs.tree.rebase import Local
 from storefs.tree.tree import Tree
@@ -173,7 +174,7 @@ class Head:
         orphans = tree.local.orphans()
         with tree.database.transaction():
             rebased = rebase.advance(tree, changes, node, position.seq, local)
-            gone = [ino for ino in apply.touched(rebased.changes).removed if not tree.local.is_orphan(ino)]
+            gone = [ino for ino in rebased.edits.removed if not tree.local.is_orphan(ino)]
             # What was staged of a file that goes, or of one without a name that comes back, is not what it holds then.
             dropped = [*gone, *(ino for ino in orphans if not tree.local.is_orphan(ino))]
             for ino in dropped:
@@ -187,15 +188,14 @@ class Head:
             log.warning("commit %d meets changes of this mount: %d conflict copies", position.seq, rebased.conflicts)
         for ino in dropped:
             self._drafts.drop(ino)
-        self._forget(rebased.changes)
+        self._forget(rebased.edits)
 
     def _count(self, stored: int) -> None:
         size = self._tree.local.get("journal_bytes")
         self._tree.local.put("journal_bytes", (size if isinstance(size, int) else 0) + stored)
 
-    def _forget(self, changes: bytes) -> None:
-        touched = apply.touched(changes)
-        for parent, name in touched.names:
+    def _forget(self, edits: Edits) -> None:
+        for parent, name in edits.names:
             self._kernel.forget_entry(parent, name)
-        for ino in touched.attributes | touched.contents:
-            self._kernel.forget_inode(ino, attributes_only=ino not in touched.contents)
+        for ino in edits.mentioned:
+            self._kernel.forget_inode(ino, attributes_only=ino not in edits.contents)

@@ -16,7 +16,7 @@ from storefs.model import FILE_BYTES_MAX, ChunkPlace, Inode, ShardInfo
 from storefs.shard.format import InlineEntry
 from storefs.shard.reader import decode_chunk
 from storefs.shard.writer import ShardWriter
-from storefs.tree import apply
+from storefs.tree import apply, edits
 from storefs.tree.local import Numbers
 from storefs.tree.pending import merge
 from storefs.tree.shards import ShardState
@@ -80,7 +80,7 @@ def _is_own(tree: Tree, commit: Commit) -> bool:
 def _confirm_own(tree: Tree, commit: Commit) -> None:
     """Record that an own commit is in the store; its changes are here already."""
     # A shard that it names is in the store, even if a power cut took the note of its upload.
-    shards = apply.touched(commit.changes).shards
+    shards = edits.read(commit.changes).shards
     if tree.pending.last < commit.header.high:
         # A power cut took some of them from this disk: what is left of them makes way for the commit as it is.
         undo = apply.invert(merge(tree.pending.read(0, commit.header.high)))

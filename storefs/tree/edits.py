@@ -23,8 +23,8 @@ class Edits:
         directories: the rows of those that are directories.
         moved: directories that get another name.
         former: the names that directories lose, by inode.
-        chunks: chunks whose place is added, changed or taken away; ``dropped`` the rows of the last.
-        shards: the rows of shards that are taken away.
+        chunks: chunks whose place is added, changed or taken away; ``dropped_chunks`` the rows of the last.
+        shards: shards whose row is; ``dropped_shards`` the rows of those that are taken away.
     """
 
     mentioned: set[int] = field(default_factory=set)
@@ -36,8 +36,9 @@ class Edits:
     moved: set[int] = field(default_factory=set)
     former: dict[int, Name] = field(default_factory=dict)
     chunks: set[bytes] = field(default_factory=set)
-    dropped: dict[bytes, Row] = field(default_factory=dict)
-    shards: dict[bytes, Row] = field(default_factory=dict)
+    dropped_chunks: dict[bytes, Row] = field(default_factory=dict)
+    shards: set[bytes] = field(default_factory=set)
+    dropped_shards: dict[bytes, Row] = field(default_factory=dict)
 
 
 def read(changes: bytes) -> Edits:
@@ -59,9 +60,11 @@ def read(changes: bytes) -> Edits:
         elif change.name == "chunk":
             edits.chunks.add(bytes(key[0]))
             if new is None:
-                edits.dropped[bytes(key[0])] = tuple(old)
-        elif change.name == "shard" and new is None:
-            edits.shards[bytes(key[0])] = tuple(old)
+                edits.dropped_chunks[bytes(key[0])] = tuple(old)
+        elif change.name == "shard":
+            edits.shards.add(bytes(key[0]))
+            if new is None:
+                edits.dropped_shards[bytes(key[0])] = tuple(old)
     edits.moved -= edits.created
     return edits
 

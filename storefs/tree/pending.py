@@ -41,7 +41,8 @@ class Pending:
         self.last = sequence
         """The id of the latest change of this replica, committed or not; 0 before the first."""
         self.bytes, self.count = self._measure()
-        self._mentioned: set[int] | None = None
+        self._mentioned: set[int] = set()
+        self._mentioned_upto = 0
         database.on_rollback.append(self._remeasure)
 
     def _measure(self) -> tuple[int, int]:
@@ -52,13 +53,13 @@ class Pending:
     @property
     def mentioned(self) -> set[int]:
         """The inodes that any pending change mentions, also those that another one undoes; see ``Edits``."""
-        if self._mentioned is None:
-            changes = self._database.rows("SELECT changeset FROM pending")
-            self._mentioned = set().union(*(edits.read(bytes(row[0])).mentioned for row in changes))
+        changes = self.read(self._mentioned_upto + 1, self.last)
+        self._mentioned.update(*(edits.read(one).mentioned for one in changes))
+        self._mentioned_upto = self.last
         return self._mentioned
 
     def _remeasure(self) -> None:
-        self._mentioned = None
+        self._mentioned, self._mentioned_upto = set(), 0
         self.last = self._database.value("SELECT seq FROM sqlite_sequence WHERE name = 'pending'")
         self.bytes, self.count = self._measure()
 
@@ -82,8 +83,6 @@ class Pending:
                 self.last = self._database.connection.last_insert_rowid()
                 self.bytes += len(changes)
                 self.count += 1
-                if self._mentioned is not None:
-                    self._mentioned |= edits.read(changes).mentioned
 
     @contextmanager
     def noted(self) -> Iterator["Noted"]:

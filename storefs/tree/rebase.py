@@ -47,9 +47,9 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Rebased:
-    """What came of it: the net change of the replica, and how many conflict copies were made."""
+    """What came of it: what changed in the replica, and how many conflict copies were made."""
 
-    changes: bytes
+    edits: Edits
     conflicts: int
 
 
@@ -60,7 +60,7 @@ def advance(tree: Tree, theirs: bytes, node: int, seq: int, local: Local) -> Reb
     """
     there = edits.read(theirs)
     remains = _remains(tree, there.removed, local)
-    rebased = Rebased(theirs, 0) if _fits(tree, theirs, there, local.dirty) else None
+    rebased = Rebased(there, 0) if _fits(tree, theirs, there, local.dirty) else None
     if rebased is None:
         rebased = _rebase(tree, theirs, there, node, seq, local)
     for one in remains:
@@ -78,7 +78,7 @@ def _fits(tree: Tree, theirs: bytes, there: Edits, dirty: set[int]) -> bool:
     """Apply theirs beside mine if it touches nothing of mine; return whether it was."""
     if there.contents & dirty or any(tree.local.is_orphan(ino) for ino in there.mentioned):
         return False
-    if garbage.is_condemning(tree) or (there.dropped and tree.pending.count):
+    if garbage.is_condemning(tree) or (there.dropped_chunks and tree.pending.count):
         return False
     if not tree.pending.count:
         apply.apply(tree.database, theirs)
@@ -130,7 +130,8 @@ def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local:
     remains = _remains(tree, contested, local)
     my_versions = _load(tree, contested)
     wishes = _wishes(tree, mine, contested, there) if mine else []
-    my_places = {chunk: place for chunk in there.dropped if (place := tree.chunks.place(ChunkId(chunk))) is not None}
+    places = ((chunk, tree.chunks.place(ChunkId(chunk))) for chunk in there.dropped_chunks)
+    my_places = {chunk: place for chunk, place in places if place is not None}
     if mine:
         apply.apply(database, apply.invert(mine))
     base = _load(tree, contested)
@@ -166,7 +167,7 @@ def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local:
     for one in [*remains, *(one for one in merging.dissolved if local.in_use(one.ino))]:
         _keep_orphan(tree, one)
     net = merge([part for part in (apply.invert(mine) if mine else b"", theirs, again) if part])
-    return Rebased(net, merging.conflicts)
+    return Rebased(edits.read(net), merging.conflicts)
 
 
 def _spread(mine: bytes, contested: set[int]) -> set[int]:
@@ -201,17 +202,17 @@ def _bring_back(tree: Tree, free: bytes, there: Edits, kept: set[bytes], my_plac
 
     They are where I had them: in shards that stay for long after that, or where I moved them.
     """
-    if not there.dropped:
+    if not there.dropped_chunks:
         return
     rows = [(change.name, change.new) for change in apsw.Changeset.iter(free)] if free else []
     needed = {bytes(new[2]) for name, new in rows if name == "extent" and new is not None}  # type: ignore[arg-type]
     needed |= kept | {bytes(row[0]) for row in tree.database.rows("SELECT chunk FROM held")}
-    for chunk in needed & there.dropped.keys():
+    for chunk in needed & there.dropped_chunks.keys():
         place = my_places.get(chunk)
         if place is None or tree.chunks.place(place.chunk) is not None:
             continue
         tree.chunks.insert(place)
-        if (shard := there.shards.get(bytes(place.shard))) is not None:
+        if (shard := there.dropped_shards.get(bytes(place.shard))) is not None:
             tree.database.run("INSERT OR IGNORE INTO shard VALUES (?, ?, ?)", shard)
 
 

@@ -8,7 +8,7 @@ from storefs.engine.journal import Journal
 from storefs.errors import NotCommitted, StoreUnavailable
 from storefs.model import FILE_BYTES_MAX, ROOT_INO
 from storefs.testing.world import create, find, listing, noise, put_file, read, tables, with_limits, write
-from storefs.tree import apply
+from storefs.tree import edits
 
 
 async def test_all_that_a_commit_names_is_in_the_store_before_it(world, tmp_path, autojump_clock, seed):
@@ -118,7 +118,7 @@ async def test_what_gathered_while_the_store_was_away_is_one_commit(world, tmp_p
         await volume.files.fsync()
     journal = Journal(world.memory, world.offload)
     (commit,) = [await journal.get(seq) for seq in range(1, len(await world.journal()) + 1)]
-    assert len(apply.touched(commit.changes).shards) >= 5
+    assert len(edits.read(commit.changes).shards) >= 5
 
 
 async def test_what_was_closed_is_whole_where_a_later_name_is_seen(world, tmp_path, autojump_clock, seed):

@@ -7,7 +7,7 @@ import pytest
 from storefs.errors import Diverged
 from storefs.model import ChunkId, ChunkPlace, Codec, Extent, ShardId, ShardInfo
 from storefs.testing.world import noise, tables
-from storefs.tree import apply, pending, schema
+from storefs.tree import apply, edits, pending, schema
 from storefs.tree.recorder import Recorder
 
 
@@ -189,12 +189,31 @@ def test_what_a_changeset_touches(tree):
         tree.inodes.remove(11)
         tree.xattrs.set(1, b"user.a", b"1")
         tree.chunks.insert_shard(ShardInfo(ShardId(bytes(16)), 20260101, 0))
-    found = apply.touched(pending.merge(all_of(tree)))
-    assert found.contents == {10}
-    assert found.attributes == {1, 10, 11}
+    found = edits.read(pending.merge(all_of(tree)))
+    assert found.contents == {10, 11}
+    assert found.mentioned == {1, 10, 11}
     assert found.removed == {11}
     assert found.names == {(1, b"11")}
     assert found.shards == {bytes(16)}
+    assert not found.created
+    assert not found.dropped_shards
+
+
+def test_what_pending_changes_mention_follows_them(tree):
+    make(tree, 10)
+    assert tree.pending.mentioned == {1, 10}
+    make(tree, 11)
+    with tree.pending.recorded():
+        tree.inodes.update(10, size=5)
+    assert tree.pending.mentioned == {1, 10, 11}
+    with pytest.raises(RuntimeError), tree.pending.recorded():  # noqa: PT012 - it is the whole that fails
+        tree.inodes.insert(12, 0o100600, 0, 0, 5)
+        raise RuntimeError
+    assert tree.pending.mentioned == {1, 10, 11}
+    tree.pending.drop(tree.pending.last - 1)
+    assert tree.pending.mentioned == {10}
+    tree.pending.replace(b"")
+    assert tree.pending.mentioned == set()
 
 
 def test_the_fingerprint_names_the_tables_not_their_comments(monkeypatch):
