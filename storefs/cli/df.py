@@ -7,22 +7,22 @@ import click
 import trio
 
 from storefs import wiring
-from storefs.cli.fsck import named_store, progress_bars, scratch_folder
-from storefs.cli.output import readable, show, show_json
+from storefs.cli.output import JSON, readable, show, show_json
+from storefs.cli.progress import progress_bars
+from storefs.cli.sources import CONFIG, OPTIONS, SOURCE, connected, named_store, scratch_folder
 from storefs.engine import accounts
 from storefs.engine.accounts import Accounts
 from storefs.engine.replay import Progress
-from storefs.metrics import Metrics
 from storefs.settings import Settings
 
 _BARS = {"journal": "reading the journal"}
 
 
 @click.command()
-@click.argument("source", metavar="SOURCE|MOUNTPOINT")
-@click.option("--json", "as_json", is_flag=True, help="print all there is, as JSON")
-@click.option("-o", "options", multiple=True, help="settings as name=value,..., as for 'storefs mount'")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings")
+@SOURCE
+@JSON
+@OPTIONS
+@CONFIG
 def df(source: str, as_json: bool, options: tuple[str, ...], config: Path | None) -> None:
     """Show what a store holds, and what it takes: files, chunks, shards, journal, and what of it no file uses.
 
@@ -45,11 +45,8 @@ def df(source: str, as_json: bool, options: tuple[str, ...], config: Path | None
 
 
 async def _take(source: str, settings: Settings, folder: Path, progress: Progress) -> Accounts:
-    store = wiring.connect(source, settings, Metrics())
-    try:
+    async with connected(source, settings) as store:
         return await accounts.take(store, wiring.Threads(4), folder, progress)
-    finally:
-        await store.close()
 
 
 def _lines(source: str, taken: Accounts) -> list[str]:

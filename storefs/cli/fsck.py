@@ -1,34 +1,20 @@
 """``storefs fsck``."""
 
-import contextlib
-import fcntl
-import itertools
-import os
-import shutil
 import socket
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 import trio
 
 from storefs import wiring
-from storefs.cli import mounted
-from storefs.cli.output import readable, show, show_json
+from storefs.cli.output import JSON, readable, show, show_json
+from storefs.cli.progress import progress_bars
+from storefs.cli.sources import CONFIG, OPTIONS, SOURCE, connected, named_store, scratch_folder
 from storefs.engine.fsck import Fsck
 from storefs.engine.reindex import Reindex
 from storefs.engine.replay import Progress, Report
-from storefs.errors import StorefsError, UsageError
-from storefs.metrics import Metrics
-from storefs.settings import Settings, parse_options, resolve
-
-_SCRATCH = "storefs-look-"
-_FRESH_S = 60.0
+from storefs.settings import Settings
 
 _BARS = {
     "journal": "reading the journal",
@@ -39,13 +25,13 @@ _BARS = {
 
 
 @click.command()
-@click.argument("source", metavar="SOURCE|MOUNTPOINT")
+@SOURCE
 @click.option("--data", is_flag=True, help="read every chunk, and hold it against its digest")
 @click.option("--repair", is_flag=True, help="delete bad snapshots; name the files that are hit by what is lost")
 @click.option("--rebuild-index", is_flag=True, help="first correct the chunk index from the indexes of the shards")
-@click.option("--json", "as_json", is_flag=True, help="print all there is, as JSON")
-@click.option("-o", "options", multiple=True, help="settings as name=value,..., as for 'storefs mount'")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings")
+@JSON
+@OPTIONS
+@CONFIG
 def fsck(
     source: str,
     data: bool,
@@ -84,15 +70,12 @@ def fsck(
 async def _check(
     source: str, settings: Settings, folder: Path, progress: Progress, data: bool, repair: bool, rebuild: bool
 ) -> Report:
-    store = wiring.connect(source, settings, Metrics())
     offload = wiring.Threads(4)
-    try:
+    async with connected(source, settings) as store:
         reindex = None
         if rebuild:
             reindex = Reindex(store, offload, wiring.SystemClock(), wiring.SystemChance(), socket.gethostname())
         return await Fsck(store, offload, folder, progress, data=data, repair=repair, reindex=reindex).run()
-    finally:
-        await store.close()
 
 
 def _summary(source: str, report: Report) -> str:
@@ -107,95 +90,3 @@ def _summary(source: str, report: Report) -> str:
     if "bytes_read" in report.counts:
         looked += f", {readable(report.counts['bytes_read'])} of them read"
     return f"{source}: {found}; {looked}"
-
-
-def named_store(source: str, options: tuple[str, ...], config: Path | None) -> tuple[str, Settings]:
-    """Return the store that a source or a mountpoint names, and the settings to reach it; of a mount, those it has.
-
-    The settings say ``ro``: nobody makes a store to look at it. Raises UsageError.
-    """
-    given = {name: value for text in options for name, value in parse_options(text).items()} | {"ro": "yes"}
-    if "://" not in source:
-        try:
-            mount = mounted.at(Path(source))
-        except UsageError:
-            return source, resolve(given, os.environ, config)
-        its_options, its_config = _started_with(mount)
-        return mount.source, resolve(its_options | given, os.environ, config or its_config)
-    return source, resolve(given, os.environ, config)
-
-
-def _started_with(mount: mounted.MountPoint) -> tuple[dict[str, str], Path | None]:
-    """Return the options and the configuration file of a mount's daemon, as far as they can be seen."""
-    try:
-        words = Path(f"/proc/{mount.status()['pid']}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
-    except (OSError, StorefsError):  # a dead daemon, or somebody else's: what the caller says has to do
-        return {}, None
-    values = dict(itertools.pairwise(words))
-    config = values.get("--config")
-    return parse_options(values.get("-o", "")), Path(config) if config else None
-
-
-@contextmanager
-def scratch_folder(settings: Settings) -> Iterator[Path]:
-    """Make a folder for a replica, beside the caches or where temporary files go; it is removed at the end."""
-    base = wiring.cache_dir(settings)
-    try:
-        try:
-            base.mkdir(parents=True, exist_ok=True)
-            made = tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=base)
-        except OSError:
-            made = tempfile.TemporaryDirectory(prefix=_SCRATCH)
-        folder = Path(made.name)
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise StorefsError(f"there is no place for a replica: {error}; set cache_dir") from error
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    _remove_stale(folder)
-    try:
-        with made:
-            yield folder
-    finally:
-        os.close(lock)
-
-
-def _remove_stale(beside: Path) -> None:
-    """Remove the folders of commands that were killed: nobody has them locked."""
-    for folder in beside.parent.glob(f"{_SCRATCH}*"):
-        with contextlib.suppress(OSError):
-            if folder == beside or time.time() - folder.stat().st_mtime < _FRESH_S:  # perhaps about to be locked
-                continue
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
-            finally:
-                os.close(lock)
-
-
-@contextmanager
-def progress_bars(labels: dict[str, str]) -> Iterator[Progress]:
-    """Hand out what shows how far the parts of a work are, one bar after another, if somebody watches."""
-    bar: Any = None
-    shown = ""
-
-    def end() -> None:
-        if bar is not None:
-            bar.__exit__(None, None, None)
-
-    def progress(what: str, done: int, total: int) -> None:
-        nonlocal bar, shown
-        if what != shown:
-            end()
-            bar = click.progressbar(length=total, label=labels[what], file=sys.stderr)
-            bar.__enter__()
-            shown = what
-        bar.update(done - bar.pos)
-
-    if not sys.stderr.isatty():
-        yield lambda _what, _done, _total: None
-        return
-    try:
-        yield progress
-    finally:
-        end()

@@ -10,16 +10,16 @@ import trio
 
 from storefs import wiring
 from storefs.cli import mounted
-from storefs.cli.output import readable, show, show_json
+from storefs.cli.output import JSON, readable, show, show_json
+from storefs.cli.sources import CONFIG, OPTIONS, connected, read_options
 from storefs.core import keys, storeinfo
 from storefs.errors import MountpointError, ObjectMissing
-from storefs.metrics import Metrics
-from storefs.settings import Settings, parse_options, resolve
+from storefs.settings import Settings, resolve
 
 
 @click.command()
 @click.argument("mountpoint", required=False, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="print all there is, as JSON")
+@JSON
 def status(mountpoint: Path | None, as_json: bool) -> None:
     """Show the state of the mount at MOUNTPOINT, or of all mounts of this machine.
 
@@ -117,7 +117,7 @@ def sync(mountpoint: Path | None) -> None:
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="print all there is, as JSON")
+@JSON
 def info(path: Path, as_json: bool) -> None:
     """Show what storefs knows of the file PATH: inode, chunks, shards, where the bytes are.
 
@@ -143,8 +143,8 @@ def info(path: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("source")
-@click.option("-o", "options", multiple=True, help="settings as name=value,..., as for 'storefs mount'")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings")
+@OPTIONS
+@CONFIG
 def doctor(source: str, options: tuple[str, ...], config: Path | None) -> None:
     """Check that SOURCE can be a store: reachable, credentials good, conditional puts really exclusive.
 
@@ -153,14 +153,11 @@ def doctor(source: str, options: tuple[str, ...], config: Path | None) -> None:
     \b
     storefs doctor s3://bucket/prefix -o endpoint_url=http://127.0.0.1:8333
     """
-    given = {name: value for text in options for name, value in parse_options(text).items()}
-    settings = resolve(given, os.environ, config)
-    trio.run(_examine, source, settings)
+    trio.run(_examine, source, resolve(read_options(options), os.environ, config))
 
 
 async def _examine(source: str, settings: Settings) -> None:
-    store = wiring.connect(source, settings, Metrics())
-    try:
+    async with connected(source, settings) as store:
         try:
             found = storeinfo.parse(await store.get(keys.STORE_INFO))
             show(f"{store.url}: a storefs store, id {found.store.hex()}")
@@ -173,5 +170,3 @@ async def _examine(source: str, settings: Settings) -> None:
         show(
             f"conditional puts are exclusive: {proof['rounds']} races of {proof['writers']} writers had one winner each"
         )
-    finally:
-        await store.close()

@@ -13,8 +13,9 @@ import click
 from storefs import wiring
 from storefs.cli import launch, mounted
 from storefs.cli.output import readable, say, show
+from storefs.cli.sources import CONFIG, read_options
 from storefs.errors import MountpointError, NotCommitted, StorefsError
-from storefs.settings import TABLE, Settings, parse_options, resolve, switch
+from storefs.settings import TABLE, Settings, resolve, switch
 
 _EXIT_WAIT_S = 600.0
 
@@ -34,7 +35,7 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("mountpoint")
 @click.option("-o", "options", multiple=True, help="settings as name=value,..., as in fstab")
 @click.option("-f", "--foreground", is_flag=True, help="stay in the foreground, log to standard error")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings")
+@CONFIG
 @_with_settings
 def mount(
     source: str, mountpoint: str, options: tuple[str, ...], foreground: bool, config: Path | None, **flags: str | None
@@ -52,7 +53,7 @@ def mount(
     Every option is also a setting: STOREFS_CACHE_SIZE=50G in the environment, cache_size = "50G" in
     ~/.config/storefs/config.toml. A flag wins over the environment, that over the file.
     """
-    given = {name: value for text in options for name, value in parse_options(text).items()}
+    given = read_options(options)
     given |= {name: value for name, value in flags.items() if value is not None}
     settings = resolve(given, os.environ, config)
     line = launch.command(_absolute(source), os.path.abspath(mountpoint), given, config)  # noqa: PTH100

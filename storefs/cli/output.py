@@ -4,6 +4,11 @@ import json
 import sys
 from typing import Any
 
+import click
+
+JSON = click.option("--json", "as_json", is_flag=True, help="print all there is, as JSON")
+"""Asks a command for ``show_json`` instead of lines."""
+
 
 def say(text: str) -> None:
     """Print a line for people, to standard error."""

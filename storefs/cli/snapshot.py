@@ -1,6 +1,7 @@
 """``storefs snapshot``: the tree as it is now, kept under a name."""
 
-import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,19 +9,12 @@ import click
 import trio
 
 from storefs import wiring
-from storefs.cli import mounted
-from storefs.cli.fsck import named_store, scratch_folder
-from storefs.cli.output import readable, show, show_json
+from storefs.cli.output import JSON, readable, show, show_json
+from storefs.cli.sources import CONFIG, OPTIONS, SOURCE, connected, named_mount, named_store, scratch_folder
 from storefs.engine.limits import Limits
 from storefs.engine.snapshots import Snapshots
-from storefs.errors import UsageError
-from storefs.metrics import Metrics
 from storefs.model import ObjectInfo
 from storefs.settings import Settings
-
-_SOURCE = click.argument("source", metavar="SOURCE|MOUNTPOINT")
-_OPTIONS = click.option("-o", "options", multiple=True, help="settings as name=value,..., as for 'storefs mount'")
-_CONFIG = click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings")
 
 
 @click.group()
@@ -39,14 +33,14 @@ def snapshot() -> None:
 
 @snapshot.command()
 @click.argument("name")
-@_SOURCE
-@_OPTIONS
-@_CONFIG
+@SOURCE
+@OPTIONS
+@CONFIG
 def create(name: str, source: str, options: tuple[str, ...], config: Path | None) -> None:
     """Keep the tree under NAME: of a mountpoint with everything that was written there until now."""
-    if "://" not in source:
-        with contextlib.suppress(UsageError):  # not a mountpoint: the path of a store
-            mounted.at(Path(source)).sync()
+    mount = named_mount(source)
+    if mount is not None:
+        mount.sync()
     found, settings = named_store(source, options, config)
     with scratch_folder(settings) as folder:
         seq = trio.run(_create, name, found, settings, folder)
@@ -59,10 +53,10 @@ async def _create(name: str, source: str, settings: Settings, folder: Path) -> i
 
 
 @snapshot.command("list")
-@_SOURCE
-@click.option("--json", "as_json", is_flag=True, help="print all there is, as JSON")
-@_OPTIONS
-@_CONFIG
+@SOURCE
+@JSON
+@OPTIONS
+@CONFIG
 def list_them(source: str, as_json: bool, options: tuple[str, ...], config: Path | None) -> None:
     """List the snapshots that have names."""
     found, settings = named_store(source, options, config)
@@ -76,19 +70,15 @@ def list_them(source: str, as_json: bool, options: tuple[str, ...], config: Path
 
 
 async def _list(source: str, settings: Settings) -> dict[str, ObjectInfo]:
-    store = wiring.connect(source, settings, Metrics())
-    try:
-        await wiring.identify(store, settings)
-        return await Snapshots(store, wiring.Threads(1), Limits()).named()
-    finally:
-        await store.close()
+    async with _opened(source, settings) as snapshots:
+        return await snapshots.named()
 
 
 @snapshot.command()
 @click.argument("name")
-@_SOURCE
-@_OPTIONS
-@_CONFIG
+@SOURCE
+@OPTIONS
+@CONFIG
 def delete(name: str, source: str, options: tuple[str, ...], config: Path | None) -> None:
     """Let the snapshot NAME go. What only it needs is deleted after the grace period."""
     found, settings = named_store(source, options, config)
@@ -96,9 +86,13 @@ def delete(name: str, source: str, options: tuple[str, ...], config: Path | None
 
 
 async def _delete(name: str, source: str, settings: Settings) -> None:
-    store = wiring.connect(source, settings, Metrics())
-    try:
+    async with _opened(source, settings) as snapshots:
+        await snapshots.delete_named(name)
+
+
+@asynccontextmanager
+async def _opened(source: str, settings: Settings) -> AsyncIterator[Snapshots]:
+    """Hand out the snapshots of what is surely a store of storefs."""
+    async with connected(source, settings) as store:
         await wiring.identify(store, settings)
-        await Snapshots(store, wiring.Threads(1), Limits()).delete_named(name)
-    finally:
-        await store.close()
+        yield Snapshots(store, wiring.Threads(1), Limits())

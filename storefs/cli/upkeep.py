@@ -7,28 +7,25 @@ import click
 import trio
 
 from storefs import wiring
-from storefs.cli.fsck import named_store, progress_bars, scratch_folder
-from storefs.cli.output import readable, show, show_json
+from storefs.cli.output import JSON, readable, show, show_json
+from storefs.cli.progress import progress_bars
+from storefs.cli.sources import CONFIG, OPTIONS, SOURCE, named_store, scratch_folder
 from storefs.engine.compact import Compacted
 from storefs.engine.replay import Progress
 from storefs.engine.sweep import Swept
 from storefs.errors import UsageError
 from storefs.settings import Settings, duration
 
-_SOURCE = click.argument("source", metavar="SOURCE|MOUNTPOINT")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="change nothing, only say what would be done")
-_JSON = click.option("--json", "as_json", is_flag=True, help="print all there is, as JSON")
-_OPTIONS = click.option("-o", "options", multiple=True, help="settings as name=value,..., as for 'storefs mount'")
-_CONFIG = click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings")
 
 
 @click.command()
-@_SOURCE
+@SOURCE
 @_DRY_RUN
 @click.option("--grace", default="24h", show_default=True, help="how long what is not needed any more stays")
-@_JSON
-@_OPTIONS
-@_CONFIG
+@JSON
+@OPTIONS
+@CONFIG
 def gc(source: str, dry_run: bool, grace: str, as_json: bool, options: tuple[str, ...], config: Path | None) -> None:
     """Delete what nothing in a store needs any more: commits behind a snapshot, chunks and shards of no file.
 
@@ -65,11 +62,11 @@ async def _sweep(source: str, settings: Settings, folder: Path, grace_s: float, 
 
 
 @click.command()
-@_SOURCE
+@SOURCE
 @_DRY_RUN
-@_JSON
-@_OPTIONS
-@_CONFIG
+@JSON
+@OPTIONS
+@CONFIG
 def compact(source: str, dry_run: bool, as_json: bool, options: tuple[str, ...], config: Path | None) -> None:
     """Rewrite small and half-empty shards of a store into full ones.
 
