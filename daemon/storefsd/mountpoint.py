@@ -44,16 +44,24 @@ def _answers(path: Path) -> bool:
     return True
 
 
-def raise_read_ahead(path: Path) -> None:
-    """Let the kernel read ahead 4 MiB on this mount, where this process may say so: requests of 1 MiB, not 128 KiB."""
-    # From mountinfo, never by stat: asking the own mount from the loop that serves it would wait for ever.
+def device(path: Path) -> str | None:
+    """Return the device of what is mounted at ``path``, as in "0:39"; None if nothing is.
+
+    The second number is that of the FUSE connection. It is read from mountinfo, never by stat: asking the own mount
+    from the loop that serves it would wait for ever.
+    """
+    found = None  # the last: one may be mounted over a dead one
     for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         fields = line.split(" ")
         if mounted.unescape(fields[4].encode(errors="surrogateescape")) == str(path):
-            try:
-                Path(f"/sys/class/bdi/{fields[2]}/read_ahead_kb").write_text("4096")
-            except OSError:
-                return  # not root: the default it is
+            found = fields[2]
+    return found
+
+
+def raise_read_ahead(path: Path) -> None:
+    """Let the kernel read ahead 4 MiB on this mount, where this process may say so: requests of 1 MiB, not 128 KiB."""
+    with contextlib.suppress(OSError):  # not root: the default it is
+        Path(f"/sys/class/bdi/{device(path)}/read_ahead_kb").write_text("4096")
 
 
 def open_once(path: Path) -> None:

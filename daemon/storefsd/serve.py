@@ -16,7 +16,7 @@ from storefs.engine.engine import Engine, running
 from storefs.metrics import Metrics
 from storefs.settings import Settings
 from storefs.volume.volume import Volume
-from storefsd import mountpoint
+from storefsd import mountpoint, warden
 from storefsd.control.files import ControlFiles
 from storefsd.ending import Ending
 from storefsd.fuse.bridge import Bridge
@@ -84,9 +84,11 @@ async def _serve_session(
             nursery.start_soon(ending.watch, signals)
             nursery.start_soon(heartbeat.run)
             session.mount()
+            if (device := mountpoint.device(path)) is not None:
+                warden.start(path, device.partition(":")[2])
             try:
                 log.info("mounted %s at %s (node %d)", mount.source, path, engine.writer.node)
-                nursery.start_soon(_announce, mount, path)
+                nursery.start_soon(_announce, mount, session, path)
                 await session.run()
             finally:
                 ending.unmounted()
@@ -97,9 +99,10 @@ async def _serve_session(
             nursery.cancel_scope.cancel()
 
 
-async def _announce(mount: Mount, path: Path) -> None:
+async def _announce(mount: Mount, session: Session, path: Path) -> None:
     """Say that the mount is up once it has answered."""
     with trio.move_on_after(_ANSWER_S):
         await trio.to_thread.run_sync(mountpoint.open_once, path, abandon_on_cancel=True)
         mountpoint.raise_read_ahead(path)  # not before the first answer: the handshake would take it back
+    session.answered()
     mount.ready()

@@ -17,6 +17,7 @@ from storefs.cache.staging import Staging
 from storefs.core.chunking import Chunker
 from storefs.core.digest import chunk_id
 from storefs.core.ranges import Span
+from storefs.engine.aside import Aside
 from storefs.engine.drafts import Draft, Drafts
 from storefs.engine.fetch import Fetcher
 from storefs.engine.limits import Limits
@@ -85,6 +86,7 @@ class Cutter:
         numbers: Numbers,
         offload: Offload,
         limits: Limits,
+        aside: Aside,
     ) -> None:
         self._tree = tree
         self._drafts = drafts
@@ -96,6 +98,7 @@ class Cutter:
         self._numbers = numbers
         self._offload = offload
         self._limits = limits
+        self._aside = aside
         self.lock = trio.Lock()
         """Held while something is cut."""
         self._wake = Wakeup()
@@ -230,6 +233,7 @@ class Cutter:
         pieces = await self._offload.run(_split, self._chunker, batch)
         contents = {piece.chunk: piece.data for group in pieces for piece in group}
         places: dict[ChunkId, ChunkPlace] = {}
+        await self._aside.calm()
         # Again, for while new ones were appended a commit may have come in that takes known ones out of the index.
         while fresh := [one for one in contents.items() if one[0] not in places and not self._is_known(one[0])]:
             places |= {place.chunk: place for place in await self._shards.append(fresh)}

@@ -17,6 +17,8 @@ from storefs.core.chunking import Chunker
 from storefs.core.references import References
 from storefs.core.storeinfo import StoreInfo
 from storefs.engine import node
+from storefs.engine.arrivals import Arrivals
+from storefs.engine.aside import Aside
 from storefs.engine.commit import Committer, Writer
 from storefs.engine.compact import Compactor
 from storefs.engine.cut import Cutter
@@ -97,6 +99,7 @@ class Engine:
     upkeep: Upkeep
     sweeper: Sweeper
     compactor: Compactor
+    aside: Aside
     writer: Writer
     recovered: Recovered
     exclusive: set[int]
@@ -160,11 +163,12 @@ async def running(
     vault = Vault(home.vault)
     files = ShardFiles(home.shards, vault)
     staging = Staging(home.staging)
+    aside = Aside(tree, world.offload)
     try:
         async with trio.open_nursery() as nursery:
             engine = await _assemble(
                 world, info, home, limits, references, ro=ro, nursery=nursery, snapshots=snapshots,
-                tree=tree, vault=vault, files=files, staging=staging,
+                tree=tree, aside=aside, vault=vault, files=files, staging=staging,
             )  # fmt: skip
             tasks: list[Callable[[], Awaitable[None]]] = [
                 engine.follower.run,
@@ -184,6 +188,7 @@ async def running(
         staging.close()
         files.close()
         vault.close()
+        aside.close()
         tree.close()
 
 
@@ -198,6 +203,7 @@ async def _assemble(
     nursery: trio.Nursery,
     snapshots: Snapshots,
     tree: Tree,
+    aside: Aside,
     vault: Vault,
     files: ShardFiles,
     staging: Staging,
@@ -230,12 +236,17 @@ async def _assemble(
     )  # fmt: skip
     read_ahead = ReadAhead(tree, fetcher, trips, cache, limits, nursery)
     reader = Reader(tree, drafts, fetcher, neighbours, read_ahead, cache, limits)
-    cutter = Cutter(tree, drafts, staging, shards, reader, fetcher, Chunker(info.sizes), numbers, offload, limits)
+    cutter = Cutter(
+        tree, drafts, staging, shards, reader, fetcher, Chunker(info.sizes), numbers, offload, limits, aside
+    )
     compactor = Compactor(tree, fetcher, shards, offload, limits)
     exclusive: set[int] = set()
+    arrivals = Arrivals(
+        tree, drafts, world.kernel, references.__contains__, numbers, writer.node, clock, limits, exclusive, aside
+    )
     head = Head(
-        tree, drafts, journal, world.kernel, references.__contains__, numbers, writer.node, clock, limits, exclusive,
-        offload, lambda path: replica_at_head(path, info, snapshots, journal), compactor.secure_held,
+        tree, journal, arrivals, clock, limits, offload,
+        lambda path: replica_at_head(path, info, snapshots, journal), compactor.secure_held,
     )  # fmt: skip
     committer = Committer(
         tree, cutter, shards, files, store, journal, head, offload, clock, chance, limits, writer, sealed
@@ -251,7 +262,7 @@ async def _assemble(
         numbers=numbers, references=references, trips=trips, neighbours=neighbours, read_ahead=read_ahead,
         warmer=Warmer(tree, trips, cache, limits), reader=reader, cutter=cutter, committer=committer, pressure=pressure,
         follower=follower, snapshots=snapshots, pasts=pasts, upkeep=upkeep, sweeper=sweeper, compactor=compactor,
-        writer=writer, recovered=recovered, exclusive=exclusive, ro=ro,
+        aside=aside, writer=writer, recovered=recovered, exclusive=exclusive, ro=ro,
     )  # fmt: skip
 
 

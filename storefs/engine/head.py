@@ -5,17 +5,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 
-from storefs.engine.drafts import Drafts
+from storefs.engine.arrivals import Arrivals, count_stored
 from storefs.engine.journal import Commit, Journal, check_follows
 from storefs.engine.limits import Limits
 from storefs.errors import Diverged
-from storefs.model import FILE_BYTES_MAX
-from storefs.ports import Clock, KernelCache, Offload
-from storefs.tree import rebase, snapshot
+from storefs.ports import Clock, Offload
+from storefs.tree import snapshot
 from storefs.tree.difference import difference
-from storefs.tree.edits import Edits
-from storefs.tree.local import Numbers, Position
-from storefs.tree.rebase import Local
+from storefs.tree.local import Position
 from storefs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -29,47 +26,36 @@ class Head:
 
     Only who holds the committer's lock may call it: between a commit's put and its confirmation it would be taken for
     somebody else's.
-
-    Attributes:
-        conflicts: how many conflict copies were made since the mount began.
     """
 
     def __init__(
         self,
         tree: Tree,
-        drafts: Drafts,
         journal: Journal,
-        kernel: KernelCache,
-        in_use: Callable[[int], bool],
-        numbers: Numbers,
-        node: int,
+        arrivals: Arrivals,
         clock: Clock,
         limits: Limits,
-        exclusive: set[int],
         offload: Offload,
         rebuild: Callable[[Path], Awaitable[Tree]],
         secure: Callable[[], Awaitable[None]],
     ) -> None:
-        """Of ``exclusive``, inodes whose newest name must be ours alone, those are dropped that lost it.
-
-        ``rebuild`` makes a replica at the head from the store alone; ``secure`` sees that what is pending here relies
-        on nothing in the store that may be gone.
+        """``rebuild`` makes a replica at the head from the store alone; ``secure`` sees that what is pending here
+        relies on nothing in the store that may be gone.
         """
         self._tree = tree
-        self._drafts = drafts
         self._journal = journal
-        self._kernel = kernel
-        self._in_use = in_use
-        self._numbers = numbers
-        self._node = node
+        self._arrivals = arrivals
         self._clock = clock
         self._limits = limits
-        self._exclusive = exclusive
         self._offload = offload
         self._rebuild = rebuild
         self._secure = secure
         self._seen_ns = 0
-        self.conflicts = 0
+
+    @property
+    def conflicts(self) -> int:
+        """How many conflict copies were made since the mount began."""
+        return self._arrivals.conflicts
 
     async def advance(self) -> int:
         """Apply all that was committed behind this replica's position; return how many commits that were.
@@ -105,10 +91,10 @@ class Head:
                     await self._leap()
                     continue
                 return
-            self._take(commit)
+            await self._take(commit)
         async with aclosing(self._journal.following(at)) as commits:
             async for commit in commits:
-                self._take(commit)
+                await self._take(commit)
 
     def confirm(self, high: int, position: Position | None, stored: int = 0) -> None:
         """Record that the store holds the changes up to ``high``: they are no longer pending.
@@ -122,20 +108,16 @@ class Head:
             tree.local.intent = None
             if position is not None:
                 tree.local.position = position
-                self._count(stored)
+                count_stored(tree, stored)
 
-    def _take(self, commit: Commit) -> None:
+    async def _take(self, commit: Commit) -> None:
         intent = self._tree.local.intent
         if intent is not None and commit.header.nonce == intent.nonce:  # the answer to its put was lost
             check_follows(self._tree, commit)
             self.confirm(intent.high, commit.position, len(intent.object))
             return
-        self._apply(commit)
-
-    def _apply(self, commit: Commit) -> None:
-        """Apply somebody else's commit."""
         check_follows(self._tree, commit)
-        self._put_under(commit.changes, commit.header.node, commit.position, commit.header.stored)
+        await self._arrivals.take(commit.changes, commit.header.node, commit.position, commit.header.stored)
 
     async def _leap(self) -> None:
         """Come to the head without the commits on the way there: by the difference of the two trees."""
@@ -151,51 +133,8 @@ class Head:
             await self._secure()
             with self._tree.database.transaction():
                 self._tree.shards.forget_uploads()  # so long ago that they may have been swept away
-            self._put_under(changes, 0, position, 0)
+            await self._arrivals.take(changes, 0, position, 0)
             log.warning("came to commit %d from a snapshot", position.seq)
         finally:
             for path in (old, new):
                 path.unlink(missing_ok=True)
-
-    def _put_under(self, changes: bytes, node: int, position: Position, stored: int) -> None:
-        """Apply what is committed, under what is pending here, and let the kernel forget what that changed."""
-        tree = self._tree
-        now_ns = self._clock.now_ns()
-        local = Local(
-            numbers=self._numbers,
-            node=self._node,
-            seq=position.seq + 1,
-            dirty={draft.ino for draft in self._drafts.all() if not tree.local.is_orphan(draft.ino)},
-            in_use=self._in_use,
-            exclusive=self._exclusive,
-            stale_before_ns=now_ns - int(self._limits.offline_s * 1e9),
-            now_ns=now_ns,
-        )
-        orphans = tree.local.orphans()
-        with tree.database.transaction():
-            rebased = rebase.advance(tree, changes, node, position.seq, local)
-            gone = [ino for ino in rebased.edits.removed if not tree.local.is_orphan(ino)]
-            # What was staged of a file that goes, or of one without a name that comes back, is not what it holds then.
-            dropped = [*gone, *(ino for ino in orphans if not tree.local.is_orphan(ino))]
-            for ino in dropped:
-                if self._drafts.get(ino) is not None:
-                    tree.shards.absorb(ino, 0, FILE_BYTES_MAX, self._drafts.staged_end)
-            tree.local.intent = None  # its number is taken
-            tree.local.position = position
-            self._count(stored)
-        if rebased.conflicts:
-            self.conflicts += rebased.conflicts
-            log.warning("commit %d meets changes of this mount: %d conflict copies", position.seq, rebased.conflicts)
-        for ino in dropped:
-            self._drafts.drop(ino)
-        self._forget(rebased.edits)
-
-    def _count(self, stored: int) -> None:
-        size = self._tree.local.get("journal_bytes")
-        self._tree.local.put("journal_bytes", (size if isinstance(size, int) else 0) + stored)
-
-    def _forget(self, edits: Edits) -> None:
-        for parent, name in edits.names:
-            self._kernel.forget_entry(parent, name)
-        for ino in edits.mentioned:
-            self._kernel.forget_inode(ino, attributes_only=ino not in edits.contents)

@@ -14,6 +14,7 @@ class Limits:
         decoded_bytes: memory for the plain contents of chunks.
         commit_interval_s: the longest that a change waits for its commit while the store is there.
         commit_rows: operations in one commit.
+        aside_bytes: changes, of others and pending ones together, from which on they are merged beside the loop.
         idle_s: a file that is not written for so long counts as whole.
         offline_s: what waited longer for its commit does not replace what others wrote to the same file since.
         grace_s: how long what is no longer needed stays in the store: commits behind a snapshot, unnamed shards.
@@ -46,6 +47,7 @@ class Limits:
     decoded_bytes: int = 128 << 20
     commit_interval_s: float = 5.0
     commit_rows: int = 200_000
+    aside_bytes: int = 128 << 10
     idle_s: float = 5.0
     offline_s: float = 86_400.0
     grace_s: float = 86_400.0

@@ -1,6 +1,7 @@
 """One SQLite file with exactly one writing connection, and the transactions on it."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,6 @@ _PRAGMAS = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA cache_size = -65536",
     "PRAGMA temp_store = MEMORY",
-    "PRAGMA busy_timeout = 10000",
 )
 
 
@@ -32,6 +32,9 @@ _DISK_ERRORS = (apsw.FullError, apsw.IOError, apsw.CantOpenError)
 """What SQLite raises when the disk is full: which of them depends on the file that could not grow."""
 
 _REMEMBERED_MAX = 8192
+
+_BUSY_WAIT_S, _BUSY_TRIES = 0.01, 1000
+"""How long one waits, and how often, for another connection to end its transaction."""
 
 CHECKPOINT_BYTES = 16 << 20
 """From this length on the write-ahead log is worth a checkpoint."""
@@ -75,8 +78,11 @@ class Database:
     def __init__(self, path: Path) -> None:
         """Open ``path``, or make it with the tables of an empty tree. Raises Corrupt for a damaged file."""
         self.path = path
+        self.in_the_way: Callable[[], bool] = lambda: False
+        """Asked when another connection is writing: lets it give way at once, if it can, and tells whether it did."""
         try:
             self.connection = apsw.Connection(str(path))
+            self.connection.set_busy_handler(self._wait_busy)
             # Plans independent of what is bound: partial indexes otherwise make SQLite prepare a statement again for
             # every new value, which costs more than running it.
             self.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
@@ -91,11 +97,32 @@ class Database:
             raise Corrupt(f"{path} is not a readable SQLite file: {error}") from error
         self._remembered: dict[Any, Any] = {}
         self._remembered_at = 0
-        self.on_rollback: list[Callable[[], None]] = [self._remembered.clear]
+        self.on_reread: list[Callable[[], None]] = [self._remembered.clear]
+        """What is to be read again when rows change without this connection's doing: by a rollback, or by another."""
+
+    def _wait_busy(self, tries: int) -> bool:
+        if not self.in_the_way():
+            time.sleep(_BUSY_WAIT_S)
+        return tries < _BUSY_TRIES
 
     def close(self) -> None:
         """Checkpoint and close the file."""
         self.connection.close()
+
+    def interrupt(self) -> None:
+        """Let the statement that another thread runs on this connection fail."""
+        self.connection.interrupt()
+
+    def reread(self) -> None:
+        """Take in that another connection changed the file."""
+        for read in self.on_reread:
+            read()
+
+    def roll_back(self) -> None:
+        """Take back what the open transaction did, if there is one."""
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+        self.reread()
 
     def row(self, sql: str, bindings: Bindings = ()) -> tuple[Any, ...] | None:
         """Return the first row, or None."""
@@ -153,10 +180,7 @@ class Database:
             yield
             self.connection.execute("COMMIT")
         except BaseException as error:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            for undo in self.on_rollback:
-                undo()
+            self.roll_back()
             if isinstance(error, _DISK_ERRORS):
                 raise NoSpace(f"cannot write {self.path}: {error}") from error
             raise

@@ -44,7 +44,7 @@ class Local:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._orphans = self._read_orphans()
-        database.on_rollback.append(self._reread_orphans)
+        database.on_reread.append(self._reread_orphans)
 
     def get(self, key: str) -> Any:
         """Return a single value, or None."""
@@ -125,7 +125,7 @@ class Numbers:
         self._next = 0
         self._limit = 0
         # A reservation made inside a transaction that failed did not happen: the next number makes another one.
-        database.on_rollback.append(self._forget_reservation)
+        database.on_reread.append(self._forget_reservation)
 
     def _forget_reservation(self) -> None:
         self._limit = self._next

@@ -43,7 +43,7 @@ class Pending:
         self.bytes, self.count = self._measure()
         self._mentioned: set[int] = set()
         self._mentioned_upto = 0
-        database.on_rollback.append(self._remeasure)
+        database.on_reread.append(self._remeasure)
 
     def _measure(self) -> tuple[int, int]:
         row = self._database.row("SELECT coalesce(sum(length(changeset)), 0), count(*) FROM pending")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from storefs.testing.world import World
+from storefs.testing.world import World, with_limits
 from tests.engine.checked import Checked
 from tests.engine.pair import Pair
 
@@ -20,7 +20,8 @@ async def checked(world, tmp_path, seed):
     return found
 
 
-@pytest.fixture
-async def pair(world, tmp_path):
-    async with world.engine_at(tmp_path / "one") as one, world.engine_at(tmp_path / "two") as two:
+@pytest.fixture(params=["in one step", "aside"])
+async def pair(world, tmp_path, request):
+    limits = with_limits(aside_bytes=0 if request.param == "aside" else 1 << 20)
+    async with world.engine_at(tmp_path / "one", limits) as one, world.engine_at(tmp_path / "two", limits) as two:
         yield Pair(world, one, two)

@@ -9,7 +9,7 @@ from storefs.volume.history import is_past
 from storefs.volume.volume import Volume
 from storefsd.control import ioctl
 from storefsd.control.files import ControlFiles, is_control
-from storefsd.fuse.guard import guarded
+from storefsd.fuse.guard import changing, guarded
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,10 @@ class AddedOperations:
         """Count a failure for the status."""
         del call, error
         self._volume.control.errors += 1
+
+    async def calm(self) -> None:
+        """Return when a change of the tree is in nobody's way."""
+        await self._volume.engine.aside.calm()
 
     def read_now(self, inode: int, offset: int, size: int) -> Parts | None:
         """Return the answer to a read if that needs no waiting, else None. Whatever goes wrong, ``read`` will tell."""
@@ -55,14 +59,14 @@ class AddedOperations:
             raise PosixError(errno.EINVAL)
         return self._volume.files.seek(inode, offset, whence)
 
-    @guarded
+    @changing
     async def allocate(self, inode: int, mode: int, offset: int, length: int) -> None:
         """Allocate, punch a hole, or zero a range."""
         if is_control(inode) or is_past(inode):
             raise PosixError(errno.EPERM if is_control(inode) else errno.EROFS)
         await self._volume.files.allocate(inode, mode, offset, length)
 
-    @guarded
+    @changing
     async def copy_range(self, source: int, source_offset: int, target: int, target_offset: int, length: int) -> int:
         """Copy bytes from file to file; return how many."""
         if any(is_control(ino) or is_past(ino) for ino in (source, target)):

@@ -50,3 +50,27 @@ def guarded(
             raise pyfuse3.FUSEError(errno.EIO) from None
 
     return call  # type: ignore[return-value]
+
+
+class Changes(Counts, Protocol):
+    """Whatever has handlers that change the tree."""
+
+    async def calm(self) -> None:
+        """Return when a change of the tree is in nobody's way."""
+        ...
+
+
+C = TypeVar("C", bound=Changes)
+
+
+def changing(
+    handler: Callable[Concatenate[C, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[C, P], Coroutine[Any, Any, R]]:
+    """Guard a handler that changes the tree; it waits while a long commit of others is being taken in."""
+
+    @functools.wraps(handler)
+    async def call(self: C, *args: P.args, **kwargs: P.kwargs) -> R:
+        await self.calm()
+        return await handler(self, *args, **kwargs)
+
+    return guarded(call)  # type: ignore[arg-type]

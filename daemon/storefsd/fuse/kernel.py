@@ -45,6 +45,8 @@ class KernelPushes:
 
     def start(self) -> None:
         """Begin; the mount is up. What was asked before is done now."""
+        if self._stopping:
+            return
         for thread in self._threads:
             thread.start()
 

@@ -18,7 +18,7 @@ from storefs.volume.caller import Caller
 from storefs.volume.history import is_past
 from storefsd.control import files as control
 from storefsd.control.files import is_control
-from storefsd.fuse.guard import guarded
+from storefsd.fuse.guard import changing, guarded
 from storefsd.fuse.reply import negative, unkept
 from storefsd.fuse.steps import Steps
 
@@ -77,7 +77,7 @@ class Operations(Steps, pyfuse3.Operations):
                 log.exception("forget of inode %d failed", ino)
                 self.count_error("forget", error)
 
-    @guarded
+    @changing
     async def mknod(
         self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
@@ -85,7 +85,7 @@ class Operations(Steps, pyfuse3.Operations):
         self._refuse_control(parent_inode, name)
         return self._entry(self._volume.names.make(parent_inode, name, mode, _caller(ctx), rdev=rdev))
 
-    @guarded
+    @changing
     async def mkdir(
         self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
@@ -95,7 +95,7 @@ class Operations(Steps, pyfuse3.Operations):
         await self._volume.exclusive.made(parent_inode, name, made.ino)
         return self._entry(made)
 
-    @guarded
+    @changing
     async def symlink(
         self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
@@ -103,7 +103,7 @@ class Operations(Steps, pyfuse3.Operations):
         self._refuse_control(parent_inode, name)
         return self._entry(self._volume.names.symlink(parent_inode, name, target, _caller(ctx)))
 
-    @guarded
+    @changing
     async def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
@@ -113,19 +113,19 @@ class Operations(Steps, pyfuse3.Operations):
         await self._volume.exclusive.made(new_parent_inode, new_name, inode)
         return self._entry(linked)
 
-    @guarded
+    @changing
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """Remove a name that is not a directory's."""
         self._refuse_control(parent_inode, name)
         self._volume.names.unlink(parent_inode, name)
 
-    @guarded
+    @changing
     async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """Remove an empty directory."""
         self._refuse_control(parent_inode, name)
         self._volume.names.rmdir(parent_inode, name)
 
-    @guarded
+    @changing
     async def rename(
         self,
         parent_inode_old: int,
@@ -197,7 +197,7 @@ class Operations(Steps, pyfuse3.Operations):
 
     # --- files --------------------------------------------------------------------------------------------------------
 
-    @guarded
+    @changing
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
@@ -223,6 +223,7 @@ class Operations(Steps, pyfuse3.Operations):
             return pyfuse3.FileInfo(fh=inode, direct_io=True, keep_cache=False)
         if flags & os.O_TRUNC:
             self._refuse_past(inode)
+            await self.calm()
             await self._volume.attributes.set(inode, Changes(size=0, mode=self._unprivileged(inode, ctx.uid)))
         return pyfuse3.FileInfo(fh=inode, keep_cache=True)
 
@@ -237,7 +238,7 @@ class Operations(Steps, pyfuse3.Operations):
             return b"".join(await self._volume.history.read(fh, off, size))
         return await self._volume.files.read(fh, off, size)
 
-    @guarded
+    @changing
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Write to a file; writing to a control file does what it is for."""
         if is_control(fh):
@@ -272,7 +273,7 @@ class Operations(Steps, pyfuse3.Operations):
         """Return a file's attributes."""
         return self._attributes(inode)
 
-    @guarded
+    @changing
     async def setattr(
         self,
         inode: int,
@@ -336,13 +337,13 @@ class Operations(Steps, pyfuse3.Operations):
             names = [] if is_control(inode) else self._volume.attributes.list_xattrs(inode)
         return names if ctx.uid == 0 else [name for name in names if not name.startswith(b"trusted.")]
 
-    @guarded
+    @changing
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
         """Set an extended attribute."""
         self._refuse_own_xattr(inode, name)
         self._volume.attributes.set_xattr(inode, name, value)
 
-    @guarded
+    @changing
     async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """Remove an extended attribute."""
         self._refuse_own_xattr(inode, name)

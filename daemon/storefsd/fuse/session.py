@@ -65,6 +65,9 @@ class Session:
                 " allow_other without user_allow_other in /etc/fuse.conf"
             ) from error
         self._loop = RequestLoop()
+
+    def answered(self) -> None:
+        """Take note that the kernel had an answer: from now on it takes what is pushed. Before, it refuses."""
         self._kernel.start()
 
     async def run(self) -> None:

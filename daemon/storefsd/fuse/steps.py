@@ -31,6 +31,10 @@ class Steps:
         del call, error
         self._volume.control.errors += 1
 
+    async def calm(self) -> None:
+        """Return when a change of the tree is in nobody's way."""
+        await self._volume.engine.aside.calm()
+
     def _list_control(self, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         for number, (name, ino) in enumerate(self._control.names(), start=1):
             if number > start_id and not pyfuse3.readdir_reply(token, name, self._virtual(ino), number):

@@ -65,6 +65,7 @@ class Simulation:
     def _limits(self) -> Limits:
         pick = self._dice.choice
         return with_limits(
+            aside_bytes=random.Random(f"{self._seed}/aside").choice((0, 1 << 20)),
             commit_interval_s=pick((0.3, 1.0, 5.0)),
             poll_s=pick((0.2, 1.0, 3.0)),
             idle_s=pick((0.5, 2.0)),

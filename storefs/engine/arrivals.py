@@ -1,0 +1,181 @@
+"""Arrivals: commits of others, put under what is pending here."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import trio
+
+from storefs.engine.aside import Aside
+from storefs.engine.drafts import Drafts
+from storefs.engine.limits import Limits
+from storefs.model import FILE_BYTES_MAX
+from storefs.ports import Clock, KernelCache
+from storefs.tree import rebase
+from storefs.tree.edits import Edits
+from storefs.tree.local import Numbers, Position
+from storefs.tree.rebase import Local, Rebased
+from storefs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+_FORGOTTEN_AT_ONCE = 512
+
+
+class Arrivals:
+    """Takes in what others committed, one commit after the other.
+
+    Attributes:
+        conflicts: how many conflict copies were made since the mount began.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        drafts: Drafts,
+        kernel: KernelCache,
+        in_use: Callable[[int], bool],
+        numbers: Numbers,
+        node: int,
+        clock: Clock,
+        limits: Limits,
+        exclusive: set[int],
+        aside: Aside,
+    ) -> None:
+        """Of ``exclusive``, inodes whose newest name must be ours alone, those are dropped that lost it."""
+        self._tree = tree
+        self._drafts = drafts
+        self._kernel = kernel
+        self._in_use = in_use
+        self._numbers = numbers
+        self._node = node
+        self._clock = clock
+        self._limits = limits
+        self._exclusive = exclusive
+        self._aside = aside
+        self._aside_numbers: Numbers | None = None
+        self.conflicts = 0
+
+    async def take(self, changes: bytes, node: int, position: Position, stored: int) -> None:
+        """Apply the changes of ``node`` that lead to ``position`` (``stored`` bytes in the journal), and let the kernel
+        forget what that changed. Raises Diverged.
+        """
+        tree, rebased = self._tree, None
+
+        def arrival() -> _Arrival:
+            local = Local(
+                numbers=self._numbers,  # of the replica as the loop has it
+                node=self._node,
+                seq=position.seq + 1,
+                dirty=self._dirty(),
+                in_use=self._in_use,
+                exclusive=set(self._exclusive),
+                stale_before_ns=self._clock.now_ns() - int(self._limits.offline_s * 1e9),
+                now_ns=self._clock.now_ns(),
+            )
+            return _Arrival(changes, node, position, stored, local, self._dirty, self._drafts)
+
+        def apply_aside(twin: Tree) -> Rebased:
+            if self._aside_numbers is None:
+                self._aside_numbers = Numbers(twin.database, twin.local, self._node)
+            return one.apply(twin, self._aside_numbers)
+
+        one = arrival()
+        if len(changes) + tree.pending.bytes >= self._limits.aside_bytes:
+            rebased = await self._aside.attempt(apply_aside, one.settle_if_true)
+        if rebased is None:  # it is short, or was in somebody's way: in one step
+            one = arrival()
+            with tree.database.transaction():
+                rebased = one.apply(tree, self._numbers)
+                one.settle(tree, rebased)
+        self._exclusive -= one.lost
+        for ino in one.dropped:
+            self._drafts.drop(ino)
+        if rebased.conflicts:
+            self.conflicts += rebased.conflicts
+            log.warning("commit %d meets changes of this mount: %d conflict copies", position.seq, rebased.conflicts)
+        with trio.CancelScope(shield=True):  # the tree has changed: the kernel must be told
+            await self._forget(rebased.edits)
+
+    def _dirty(self) -> set[int]:
+        """Return the inodes with staged writes."""
+        return {draft.ino for draft in self._drafts.all() if not self._tree.local.is_orphan(draft.ino)}
+
+    async def _forget(self, edits: Edits) -> None:
+        for number, (parent, name) in enumerate(edits.names, start=1):
+            self._kernel.forget_entry(parent, name)
+            if number % _FORGOTTEN_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+        for number, ino in enumerate(edits.mentioned, start=1):
+            self._kernel.forget_inode(ino, attributes_only=ino not in edits.contents)
+            if number % _FORGOTTEN_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+
+
+class _Arrival:
+    """One commit as it is applied, in one transaction.
+
+    Attributes:
+        lost: exclusive inodes that lost their newest name by it.
+        dropped: inodes whose staged writes are not what they hold any more.
+    """
+
+    def __init__(
+        self,
+        changes: bytes,
+        node: int,
+        position: Position,
+        stored: int,
+        local: Local,
+        dirty: Callable[[], set[int]],
+        drafts: Drafts,
+    ) -> None:
+        """``local`` is how it is here now; ``dirty`` tells which inodes have staged writes later."""
+        self._changes = changes
+        self._node = node
+        self._position = position
+        self._stored = stored
+        self._answers: dict[int, bool] = {}
+        self._in_use = local.in_use
+        self._local = local
+        self._dirty_then, self._dirty = set(local.dirty), dirty
+        self._exclusive_then = set(local.exclusive)
+        self._drafts = drafts
+        self._orphans: list[int] = []
+        self.lost: set[int] = set()
+        self.dropped: list[int] = []
+
+    def _ask_in_use(self, ino: int) -> bool:
+        return self._answers.setdefault(ino, self._in_use(ino))
+
+    def apply(self, tree: Tree, numbers: Numbers) -> Rebased:
+        """Change the replica. In a thread, or in one step of the loop."""
+        self._orphans = tree.local.orphans()
+        local = replace(self._local, numbers=numbers, in_use=self._ask_in_use)
+        return rebase.advance(tree, self._changes, self._node, self._position.seq, local)
+
+    def settle_if_true(self, tree: Tree, rebased: Rebased) -> bool:
+        """Settle it, on the loop, unless what it took for granted does not hold any more; return whether it did."""
+        if self._dirty() != self._dirty_then or any(self._in_use(ino) != was for ino, was in self._answers.items()):
+            return False
+        self.settle(tree, rebased)
+        return True
+
+    def settle(self, tree: Tree, rebased: Rebased) -> None:
+        """Note what comes with it, in the same transaction."""
+        # What was staged of a file that goes, or of one without a name that comes back, is not what it holds then.
+        self.dropped = [ino for ino in rebased.edits.removed if not tree.local.is_orphan(ino)]
+        self.dropped += [ino for ino in self._orphans if not tree.local.is_orphan(ino)]
+        for ino in self.dropped:
+            if self._drafts.get(ino) is not None:
+                tree.shards.absorb(ino, 0, FILE_BYTES_MAX, self._drafts.staged_end)
+        tree.local.intent = None  # its number is taken
+        tree.local.position = self._position
+        count_stored(tree, self._stored)
+        self.lost = self._exclusive_then - self._local.exclusive
+
+
+def count_stored(tree: Tree, stored: int) -> None:
+    """Note that the journal grew by ``stored`` bytes."""
+    size = tree.local.get("journal_bytes")
+    tree.local.put("journal_bytes", (size if isinstance(size, int) else 0) + stored)
