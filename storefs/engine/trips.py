@@ -20,6 +20,8 @@ from storefs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
 
+_PAUSE_S = 0.5
+
 Outcome = bytes | StorefsError
 """A chunk's plain content, or what is wrong with it."""
 
@@ -102,10 +104,7 @@ class Trips:
         if info is None:
             raise Corrupt(f"the tree does not know the shard {shard.hex()}")
         try:
-            async with self._slots:
-                self.requests += 1
-                self.bytes += span.length
-                data = await self._store.get(keys.shard(shard, info.day), span.start, span.length)
+            data = await self._get(keys.shard(shard, info.day), span, patient=not trip.ahead)
         except ObjectMissing as error:  # not ENOENT: the file is there
             raise Corrupt(f"the store has lost a shard: {error}") from error
         if len(data) != span.length:
@@ -119,6 +118,24 @@ class Trips:
         elif keep and alone:
             self._keep_alone(places, outcomes)
         return outcomes
+
+    async def _get(self, key: str, span: Span, *, patient: bool) -> bytes:
+        """Return a range of an object; ``patient`` ones are asked for until ``store_deadline_s`` is over.
+
+        A program that reads has nobody who tries again for it, unlike all others that need the store.
+        """
+        until_s = trio.current_time() + self._limits.store_deadline_s
+        while True:
+            try:
+                async with self._slots:
+                    self.requests += 1
+                    self.bytes += span.length
+                    return await self._store.get(key, span.start, span.length)
+            except StorefsError as error:
+                if not error.retryable or not patient or trio.current_time() + _PAUSE_S > until_s:
+                    raise
+                log.debug("asking again for %s: %s", key, error)
+            await trio.sleep(_PAUSE_S)
 
     def _keep_alone(self, places: Sequence[ChunkPlace], outcomes: list[Outcome]) -> None:
         good = [(place.chunk, one) for place, one in zip(places, outcomes, strict=True) if isinstance(one, bytes)]

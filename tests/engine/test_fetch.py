@@ -130,10 +130,23 @@ async def test_a_shard_that_the_store_lost_is_an_io_error(cold, world, autojump_
         await read(cold, find(cold, "file"))
 
 
+async def test_a_read_waits_for_the_store(cold, world, autojump_clock, seed):
+    async def come_back():
+        await trio.sleep(cold.engine.limits.store_deadline_s - 1)
+        world.faults.away = False
+
+    world.faults.away = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come_back)
+        assert await read(cold, find(cold, "file")) == noise(seed, 40_000)
+
+
 async def test_a_read_without_the_store_fails_and_succeeds_later(cold, world, autojump_clock, seed):
     world.faults.away = True
+    began_s = trio.current_time()
     with pytest.raises(StoreUnavailable):
         await read(cold, find(cold, "file"))
+    assert trio.current_time() - began_s == pytest.approx(cold.engine.limits.store_deadline_s, abs=1)
     world.faults.away = False
     assert await read(cold, find(cold, "file")) == noise(seed, 40_000)
 
