@@ -1,6 +1,7 @@
 """The names of a store's objects (docs/FORMAT.md has the table)."""
 
 import re
+from collections.abc import Callable
 
 from storefs.model import SHARD_ID_BYTES, ShardId
 
@@ -17,6 +18,7 @@ NAMED_SNAPSHOTS = "snapshots/named/"
 
 _SNAPSHOT_SUFFIX = ".sqlite.zst"
 _SHARD_SUFFIX = ".des"
+_SHARD_KEY = re.compile(rf"{SHARDS}([0-9]{{8}})/([0-9a-f]{{{2 * SHARD_ID_BYTES}}}){re.escape(_SHARD_SUFFIX)}")
 _SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -45,11 +47,21 @@ def snapshot_name(key: str) -> str:
     return name
 
 
+def journal_seq(key: str) -> int:
+    """The commit number in a journal key. Raises ValueError for any other name, such as one nobody would look for."""
+    return _exact(key, journal, key.removeprefix(JOURNAL))
+
+
 def snapshot_seq(key: str) -> int:
-    """The commit number in a snapshot key. Raises ValueError for any other name."""
-    if not key.endswith(_SNAPSHOT_SUFFIX):
+    """The commit number in a snapshot key. Raises ValueError for any other name, also one that somebody gave."""
+    return _exact(key, snapshot, key.removeprefix(SNAPSHOTS).removesuffix(_SNAPSHOT_SUFFIX))
+
+
+def _exact(key: str, name: Callable[[int], str], digits: str) -> int:
+    number = int(digits, 16)
+    if number < 1 or name(number) != key:
         raise ValueError(key)
-    return int(key.removeprefix(SNAPSHOTS).removesuffix(_SNAPSHOT_SUFFIX), 16)
+    return number
 
 
 def shard(shard_id: ShardId, day: int) -> str:
@@ -58,14 +70,10 @@ def shard(shard_id: ShardId, day: int) -> str:
     return f"{SHARDS}{day:08d}/{shard_id.hex()}{_SHARD_SUFFIX}"
 
 
-def shard_id(key: str) -> ShardId:
-    """The id of the shard of that key. Raises ValueError for any other name."""
-    if not key.endswith(_SHARD_SUFFIX):
-        raise ValueError(key)
-    found = bytes.fromhex(key.rpartition("/")[2].removesuffix(_SHARD_SUFFIX))
-    if len(found) != SHARD_ID_BYTES:
-        raise ValueError(key)
-    return ShardId(found)
+def shard_named(key: str) -> tuple[ShardId, int] | None:
+    """The shard that a key names, and its day; None for the key of anything else."""
+    match = _SHARD_KEY.fullmatch(key)
+    return (ShardId(bytes.fromhex(match[2])), int(match[1])) if match else None
 
 
 def node(number: int) -> str:

@@ -1,17 +1,17 @@
 """The accounts of a store: what its files hold, what of that is stored, and what the store takes for it."""
 
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from storefs.core import keys, storeinfo
-from storefs.engine.journal import Journal, apply_commit
+from storefs.core import keys
+from storefs.engine.journal import Journal
 from storefs.engine.limits import Limits
-from storefs.engine.reindex import shard_named
-from storefs.engine.replay import Progress, journal_seq, listed, snapshot_seq, use_for_a_while
+from storefs.engine.listing import listed
+from storefs.engine.opening import known
+from storefs.engine.rebuild import follow, open_replica, use_for_a_while
+from storefs.engine.replay import Progress
 from storefs.engine.snapshots import Snapshots
-from storefs.errors import Corrupt, NotAStore, ObjectMissing
 from storefs.model import CHUNK_ID_BYTES
 from storefs.ports import ObjectStore, Offload
 from storefs.shard.format import (
@@ -93,11 +93,11 @@ async def take(store: ObjectStore, offload: Offload, folder: Path, progress: Pro
         shards: dict[bytes, int] = {}
         # After the journal was read: then the shards that it names are there.
         async for info in listed(store, ""):
-            if (named := shard_named(info.key)) is not None:
+            if (named := keys.shard_named(info.key)) is not None:
                 shards[bytes(named[0])] = info.size
-            elif _is(journal_seq, info.key):
+            elif _is(keys.journal_seq, info.key):
                 commits.append(info.size)
-            elif _is(snapshot_seq, info.key) or _is(keys.snapshot_name, info.key):
+            elif _is(keys.snapshot_seq, info.key) or _is(keys.snapshot_name, info.key):
                 snapshots.append(info.size)
         return await offload.run(_count, tree, shards, commits, snapshots)
     finally:
@@ -106,27 +106,16 @@ async def take(store: ObjectStore, offload: Offload, folder: Path, progress: Pro
 
 async def _replica(store: ObjectStore, offload: Offload, folder: Path, progress: Progress) -> Tree:
     """Make a replica at the head, from the newest snapshot and the journal behind it."""
+    snapshots = Snapshots(store, offload, Limits())
+    tree = use_for_a_while(await open_replica(folder / "tree.sqlite", await known(store), snapshots))
     try:
-        info = storeinfo.parse(await store.get(keys.STORE_INFO))
-    except ObjectMissing:
-        raise NotAStore(f"{store.url} is not a storefs store: it has no {keys.STORE_INFO}") from None
-    path = folder / "tree.sqlite"
-    restored = await Snapshots(store, offload, Limits()).restore(path)
-    if restored is not None and restored.store != info.store:
-        raise Corrupt(f"a snapshot belongs to the store {restored.store.hex()}, not to {info.store.hex()}")
-    tree = use_for_a_while(Tree(path))
-    try:
-        if restored is None:
-            tree.plant(info.store, info.root_mode, info.root_uid, info.root_gid, info.created_ns)
         start = tree.local.position.seq
         behind = [info.key async for info in listed(store, keys.JOURNAL, keys.journal(start))]
-        head = max((journal_seq(key) for key in behind if _is(journal_seq, key)), default=start)
-        async with aclosing(Journal(store, offload).following(start)) as commits:
-            async for commit in commits:
-                await offload.run(apply_commit, tree, commit)
-                progress("journal", min(commit.header.seq, head) - start, head - start)
-                if commit.header.seq >= head:  # what is committed meanwhile could go on for ever
-                    break
+        head = max((keys.journal_seq(key) for key in behind if _is(keys.journal_seq, key)), default=start)
+        # Only so far: what is committed meanwhile could go on for ever.
+        await follow(
+            tree, Journal(store, offload), offload, head, lambda seq: progress("journal", seq - start, head - start)
+        )
     except BaseException:
         tree.close()
         raise

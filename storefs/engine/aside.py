@@ -37,7 +37,7 @@ class Aside:
         self._at_work = False
         self._gives_way = False
         self._stopped = threading.Event()
-        tree.database.in_the_way = self._give_way
+        tree.database.when_busy(self._give_way)
 
     async def calm(self) -> None:
         """Return when no long change is being made: wait for one at most, not for others that follow it."""

@@ -14,17 +14,16 @@ import trio
 from storefs.cache.shards import ShardFiles
 from storefs.core import commitheader, keys
 from storefs.core.backoff import Backoff
-from storefs.core.commitheader import CommitHeader
 from storefs.engine.cut import Cutter
 from storefs.engine.head import Head
-from storefs.engine.journal import Journal
+from storefs.engine.journal import Journal, Writer, compose
 from storefs.engine.limits import Limits
 from storefs.engine.shardlog import ShardLog
 from storefs.engine.wakeup import Wakeup
-from storefs.errors import Corrupt, Diverged, NotCommitted, PreconditionFailed, StorefsError, UnknownFormat
+from storefs.errors import Corrupt, Diverged, NotCommitted, StorefsError, UnknownFormat
 from storefs.ports import Chance, Clock, ObjectStore, Offload
 from storefs.shard import codec
-from storefs.tree import pending, schema
+from storefs.tree import pending
 from storefs.tree.database import sync_log
 from storefs.tree.local import Intent, Position
 from storefs.tree.shards import LocalShard, ShardState
@@ -39,14 +38,6 @@ _RETRY = Backoff(first_s=0.5, most_s=5.0)
 _RACE = Backoff(first_s=0.005, most_s=0.05)
 """Between two tries to be first. Short, for who has lost is behind already; without it, mounts that lost together would
 meet again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """Who commits: the mount's number and the nonce of its present start."""
-
-    node: int
-    boot: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,21 +258,7 @@ class Committer:
         changes, body = await self._offload.run(_merge_and_compress, changesets)
         if not changes:
             return None
-        header = CommitHeader(
-            schema=schema.SCHEMA_VERSION,
-            seq=at.seq + 1,
-            node=self._writer.node,
-            boot=self._writer.boot,
-            nonce=self._chance.token(16),
-            low=low,
-            high=high,
-            time_ns=self._clock.now_ns(),
-            fingerprint=schema.fingerprint(),
-            previous=at.nonce,
-            chain=commitheader.link(at.chain, changes),
-            plain=len(changes),
-            stored=len(body),
-        )
+        header = compose(at, self._writer, self._chance.token(16), (low, high), self._clock.now_ns(), changes, body)
         intent = Intent(header.seq, header.nonce, low, high, commitheader.pack(header, body))
         with self._tree.database.transaction():
             self._tree.local.intent = intent
@@ -292,16 +269,12 @@ class Committer:
 
     async def _put(self, intent: Intent) -> bool:
         """Put a commit; return False when its number is taken by another one."""
-        try:
-            await self._store.put_if_absent(keys.journal(intent.seq), intent.object)
-        except PreconditionFailed:
-            try:
-                taken = await self._journal.get(intent.seq)
-            except (UnknownFormat, Corrupt) as error:
-                self.halt(error)
-            if taken is None or taken.header.nonce != intent.nonce:
-                return False
         header, _ = commitheader.parse(intent.object, intent.seq)
+        try:
+            if not await self._journal.put(header, intent.object):
+                return False
+        except (UnknownFormat, Corrupt) as error:
+            self.halt(error)
         self._confirm(intent.high, Position(header.seq, header.nonce, header.chain), len(intent.object))
         self.last_commit_ns = self._clock.now_ns()
         log.debug("commit %d holds changes %d to %d", intent.seq, intent.low, intent.high)

@@ -19,14 +19,14 @@ from storefs.core.storeinfo import StoreInfo
 from storefs.engine import node
 from storefs.engine.arrivals import Arrivals
 from storefs.engine.aside import Aside
-from storefs.engine.commit import Committer, Writer
+from storefs.engine.commit import Committer
 from storefs.engine.compact import Compactor
 from storefs.engine.cut import Cutter
 from storefs.engine.drafts import Drafts
 from storefs.engine.fetch import Fetcher
 from storefs.engine.follow import Follower
 from storefs.engine.head import Head
-from storefs.engine.journal import Journal
+from storefs.engine.journal import Journal, Writer
 from storefs.engine.lease import Lease
 from storefs.engine.limits import Limits
 from storefs.engine.neighbours import Neighbours
@@ -34,7 +34,7 @@ from storefs.engine.past import Pasts
 from storefs.engine.pressure import Pressure
 from storefs.engine.read import Reader
 from storefs.engine.readahead import ReadAhead
-from storefs.engine.rebuild import replica_at_head
+from storefs.engine.rebuild import open_replica, replica_at_head
 from storefs.engine.recover import Recovered, catch_up, recover
 from storefs.engine.shardlog import ShardLog
 from storefs.engine.snapshots import Snapshots
@@ -44,7 +44,6 @@ from storefs.engine.upkeep import Upkeep
 from storefs.engine.wakeup import Wakeup
 from storefs.engine.warm import Warmer
 from storefs.errors import Corrupt, ReadOnly
-from storefs.model import ROOT_INO
 from storefs.ports import Chance, Clock, KernelCache, ObjectStore, Offload
 from storefs.tree.database import checkpoint, sync_log
 from storefs.tree.local import Numbers
@@ -135,15 +134,8 @@ class Engine:
 
 
 async def _open_tree(home: CacheHome, info: StoreInfo, snapshots: Snapshots) -> Tree:
-    """Open the replica of a cache directory, or make one: from a snapshot, else from nothing."""
-    if not home.tree.exists():
-        restored = await snapshots.restore(home.tree)
-        if restored is not None and restored.store != info.store:
-            home.tree.unlink()
-            raise Corrupt(f"a snapshot belongs to the store {restored.store.hex()}, not to {info.store.hex()}")
-    tree = Tree(home.tree)
-    if tree.inodes.get(ROOT_INO) is None:
-        tree.plant(info.store, info.root_mode, info.root_uid, info.root_gid, info.created_ns)
+    """Open the replica of a cache directory, or make one."""
+    tree = await open_replica(home.tree, info, snapshots)
     if tree.local.get("store") != info.store:
         tree.close()
         raise Corrupt(f"the cache directory {home.path} belongs to another store: remove it, or set another cache_dir")
@@ -231,9 +223,7 @@ async def _assemble(
     fetcher = Fetcher(
         tree, trips, cache, DecodedChunks(limits.decoded_bytes), BlockChecks(files), offload, limits, nursery
     )
-    neighbours = Neighbours(
-        tree, fetcher, trips, cache, references, world.kernel, offload, limits, nursery, pushes=ro
-    )  # fmt: skip
+    neighbours = Neighbours(tree, fetcher, trips, cache, references, world.kernel, offload, limits, nursery, pushes=ro)
     read_ahead = ReadAhead(tree, fetcher, trips, cache, limits, nursery)
     reader = Reader(tree, drafts, fetcher, neighbours, read_ahead, cache, limits)
     cutter = Cutter(
@@ -244,10 +234,8 @@ async def _assemble(
     arrivals = Arrivals(
         tree, drafts, world.kernel, references.__contains__, numbers, writer.node, clock, limits, exclusive, aside
     )
-    head = Head(
-        tree, journal, arrivals, clock, limits, offload,
-        lambda path: replica_at_head(path, info, snapshots, journal), compactor.secure_held,
-    )  # fmt: skip
+    rebuild = partial(replica_at_head, info=info, snapshots=snapshots, journal=journal, offload=offload)
+    head = Head(tree, journal, arrivals, clock, limits, offload, rebuild, compactor.secure_held)
     committer = Committer(
         tree, cutter, shards, files, store, journal, head, offload, clock, chance, limits, writer, sealed
     )

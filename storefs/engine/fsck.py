@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
-import trio
-
-from storefs.core import keys, storeinfo
+from storefs.core import keys
 from storefs.core.ranges import Span, coalesce
-from storefs.engine.journal import Journal, apply_commit
-from storefs.engine.reindex import Reindex, shard_named
-from storefs.engine.replay import Progress, Replay, Report, listed
+from storefs.engine.crew import each
+from storefs.engine.journal import Journal
+from storefs.engine.listing import listed
+from storefs.engine.opening import known
+from storefs.engine.rebuild import follow
+from storefs.engine.reindex import Reindex
+from storefs.engine.replay import Progress, Replay, Report
 from storefs.engine.trips import outcome_of
-from storefs.errors import Corrupt, NotAStore, ObjectMissing, StorefsError
+from storefs.errors import Corrupt, ObjectMissing, StorefsError
 from storefs.model import ROOT_INO, SHARD_ID_BYTES, ChunkPlace, Codec, ShardId
 from storefs.ports import ObjectStore, Offload
 from storefs.shard.format import HEADER_BYTES, Entry, InlineEntry
@@ -69,9 +70,7 @@ class Fsck:
         """Return what is wrong. Raises NotAStore, UnknownFormat, and the store's own errors."""
         report = self._report
         try:
-            info = storeinfo.parse(await self._store.get(keys.STORE_INFO))
-        except ObjectMissing:
-            raise NotAStore(f"{self._store.url} is not a storefs store: it has no {keys.STORE_INFO}") from None
+            info = await known(self._store)
         except Corrupt as error:
             report.faults.append(f"{keys.STORE_INFO}: {error}")
             return report
@@ -126,7 +125,7 @@ class Fsck:
         there, ids = [], set()
         snapshots = set().union(*past.values())
         async for info in listed(self._store, ""):
-            found, named = wanted.pop(info.key, None), shard_named(info.key)
+            found, named = wanted.pop(info.key, None), keys.shard_named(info.key)
             ids.add(named[0] if named is not None else b"")
             if found is not None:
                 shard, size = found
@@ -148,9 +147,7 @@ class Fsck:
     async def _check_missing(self, tree: Tree, *, current: bool) -> None:
         """Say which shards are missing, unless later commits have no need of them."""
         if self._missing and current:
-            async with aclosing(Journal(self._store, self._offload).following(tree.local.position.seq)) as commits:
-                async for commit in commits:
-                    await self._offload.run(apply_commit, tree, commit)
+            await follow(tree, Journal(self._store, self._offload), self._offload)
         for shard, key in self._missing:
             if tree.chunks.shard(shard) is None:
                 continue
@@ -161,30 +158,20 @@ class Fsck:
     async def _check_data(self, tree: Tree, there: list[tuple[ShardId, str, int]]) -> None:
         """Read every chunk of the shards: a few shards at a time, of each one range at a time."""
         total = sum(size for _, _, size in there)
-        failures: list[StorefsError] = []
-        left = iter(there)
         done = 0
 
-        async def work() -> None:
+        async def check_one(one: tuple[ShardId, str, int]) -> None:
             nonlocal done
-            for shard, key, size in left:
-                if failures:
-                    return
-                try:
-                    await self._check_shard(tree, shard, key, size)
-                except ObjectMissing:
-                    self._missing.append((shard, key))
-                except StorefsError as error:
-                    failures.append(error)
-                done += size
-                self._progress("data", done, total)
+            shard, key, size = one
+            try:
+                await self._check_shard(tree, shard, key, size)
+            except ObjectMissing:
+                self._missing.append((shard, key))
+            done += size
+            self._progress("data", done, total)
 
         self._progress("data", 0, total)
-        async with trio.open_nursery() as nursery:
-            for _ in range(_AT_ONCE):
-                nursery.start_soon(work)
-        if failures:
-            raise failures[0]
+        await each(there, check_one, _AT_ONCE)
 
     async def _check_shard(self, tree: Tree, shard: ShardId, key: str, size: int) -> None:
         """Hold the rows of a shard's chunks against its own index, and their content against their digests."""

@@ -7,7 +7,7 @@ import trio
 
 from storefs.core import commitheader, keys
 from storefs.core.commitheader import CommitHeader
-from storefs.errors import Corrupt, Diverged, ObjectMissing, StorefsError, UnknownFormat
+from storefs.errors import Corrupt, Diverged, ObjectMissing, PreconditionFailed, StorefsError, UnknownFormat
 from storefs.ports import ObjectStore, Offload
 from storefs.shard import codec
 from storefs.tree import apply, schema
@@ -16,6 +16,14 @@ from storefs.tree.tree import Tree
 
 _AHEAD = 16
 """How many commits are fetched at a time when many are to be caught up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who commits: a mount's number and the nonce of its present start."""
+
+    node: int
+    boot: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,18 @@ class Journal:
         """Return commit ``seq``, or None while there is none. Raises Corrupt, UnknownFormat."""
         data = await self._fetch(seq)
         return await self._offload.run(_decode, data, seq) if data is not None else None
+
+    async def put(self, header: CommitHeader, packed: bytes) -> bool:
+        """Put a commit; return False when its number is taken by another one. One whose answer was lost has won.
+
+        Raises Corrupt or UnknownFormat when what took the number cannot be read, and the store's errors.
+        """
+        try:
+            await self._store.put_if_absent(keys.journal(header.seq), packed)
+        except PreconditionFailed:
+            taken = await self.get(header.seq)
+            return taken is not None and taken.header.nonce == header.nonce
+        return True
 
     async def floor(self) -> int:
         """Return the number up to which commits may have been deleted: a snapshot holds what they did."""
@@ -103,6 +123,31 @@ def _decode(data: bytes, seq: int) -> Commit:
     if len(changes) != header.plain:
         raise Corrupt(f"commit {seq} unpacks to {len(changes)} bytes, not {header.plain}")
     return Commit(header, changes)
+
+
+def compose(
+    at: Position, writer: Writer, nonce: bytes, pending: tuple[int, int], time_ns: int, changes: bytes, body: bytes
+) -> CommitHeader:
+    """Return the header of the commit that follows ``at``, of the closed range ``pending`` of the writer's changes.
+
+    ``body`` is how the journal has the net ``changes``, compressed.
+    """
+    low, high = pending
+    return CommitHeader(
+        schema=schema.SCHEMA_VERSION,
+        seq=at.seq + 1,
+        node=writer.node,
+        boot=writer.boot,
+        nonce=nonce,
+        low=low,
+        high=high,
+        time_ns=time_ns,
+        fingerprint=schema.fingerprint(),
+        previous=at.nonce,
+        chain=commitheader.link(at.chain, changes),
+        plain=len(changes),
+        stored=len(body),
+    )
 
 
 def check_follows(tree: Tree, commit: Commit) -> None:

@@ -12,7 +12,7 @@ import math
 import trio
 
 from storefs.core import keys
-from storefs.engine.commit import Writer
+from storefs.engine.journal import Writer
 from storefs.errors import ObjectMissing, PreconditionFailed
 from storefs.ports import Clock, ObjectStore
 

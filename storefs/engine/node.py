@@ -8,7 +8,8 @@ import json
 import logging
 
 from storefs.core import keys
-from storefs.engine.commit import Writer
+from storefs.engine.journal import Writer
+from storefs.engine.listing import listed
 from storefs.errors import Corrupt, ObjectMissing, PreconditionFailed
 from storefs.ports import Chance, Clock, ObjectStore
 from storefs.tree.tree import Tree
@@ -57,14 +58,11 @@ async def _swap(tree: Tree, store: ObjectStore, number: int, body: bytes) -> boo
 
 async def _take_new(store: ObjectStore, body: bytes) -> int:
     highest = 0
-    after = ""
-    while page := await store.list_after(keys.NODES, after):
-        for found in page:
-            try:
-                highest = max(highest, keys.node_number(found.key))
-            except ValueError:
-                log.warning("ignoring the foreign object %s", found.key)
-        after = page[-1].key
+    async for found in listed(store, keys.NODES):
+        try:
+            highest = max(highest, keys.node_number(found.key))
+        except ValueError:
+            log.warning("ignoring the foreign object %s", found.key)
     while highest < NODE_MAX:
         highest += 1
         try:

@@ -48,6 +48,14 @@ async def open_store(
     return info
 
 
+async def known(store: ObjectStore) -> StoreInfo:
+    """Return the identity of what has to be a store already. Raises NotAStore, UnknownFormat, Corrupt."""
+    try:
+        return storeinfo.parse(await store.get(keys.STORE_INFO))
+    except ObjectMissing:
+        raise NotAStore(f"{store.url} is not a storefs store: it has no {keys.STORE_INFO}") from None
+
+
 async def _make(
     store: ObjectStore,
     clock: Clock,

@@ -93,8 +93,8 @@ class Pasts:
     async def _load(self, name: str, info: ObjectInfo) -> Past:
         self._folder.mkdir(exist_ok=True)
         path = self._folder / f"{len(self._open)}-{name}.sqlite"
-        await self._snapshots.fetch(keys.named_snapshot(name), path)
-        await self._offload.run(snapshot.adopt, path)
+        taken = await self._snapshots.fetch(keys.named_snapshot(name), path)
+        await self._offload.run(snapshot.adopt, path, taken)
         tree = Tree(path)
         trips = Trips(tree, self._store, self._cache, self._offload, self._limits)
         decoded = DecodedChunks(self._limits.decoded_bytes // _DECODED_PART)

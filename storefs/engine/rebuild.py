@@ -1,6 +1,7 @@
-"""Rebuilding: a replica of the tree at the head, made from the store alone."""
+"""Replicas made from the store alone: from the newest snapshot, else from nothing, and the commits behind it."""
 
 import logging
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -8,28 +9,55 @@ from storefs.core.storeinfo import StoreInfo
 from storefs.engine.journal import Journal, apply_commit
 from storefs.engine.snapshots import Snapshots
 from storefs.errors import Corrupt, Diverged
+from storefs.model import ROOT_INO
+from storefs.ports import Offload
 from storefs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
 
 
-async def replica_at_head(path: Path, info: StoreInfo, snapshots: Snapshots, journal: Journal) -> Tree:
-    """Make the new replica ``path`` from the newest snapshot and the commits behind it; return it, open.
+async def open_replica(path: Path, info: StoreInfo, snapshots: Snapshots) -> Tree:
+    """Open the replica ``path``; where there is none, make it from the newest snapshot, else with a root alone.
+
+    Raises Corrupt for a snapshot of another store, and the store's errors.
+    """
+    if not path.exists():  # noqa: ASYNC240 - on the own disk
+        await snapshots.restore(path, info.store)
+    tree = Tree(path)
+    if tree.inodes.get(ROOT_INO) is None:
+        tree.plant(info)
+    return tree
+
+
+async def follow(
+    tree: Tree, journal: Journal, offload: Offload, upto: int | None = None, told: Callable[[int], None] | None = None
+) -> None:
+    """Bring a replica that has nothing of its own to the head of the journal, or to commit ``upto``.
+
+    ``told`` hears the number of each commit that was applied. Raises Diverged, Corrupt, UnknownFormat, and the store's
+    errors; what was applied until then stays.
+    """
+    async with aclosing(journal.following(tree.local.position.seq)) as commits:
+        async for commit in commits:
+            if upto is not None and commit.header.seq > upto:
+                return
+            await offload.run(apply_commit, tree, commit)
+            if told is not None:
+                told(commit.header.seq)
+
+
+async def replica_at_head(
+    path: Path, info: StoreInfo, snapshots: Snapshots, journal: Journal, offload: Offload
+) -> Tree:
+    """Make the new replica ``path``, at the head of the journal; return it, open.
 
     Raises Corrupt when the store does not hold enough for that, and the store's errors.
     """
     for leftover in (path, *(path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm"))):
         leftover.unlink(missing_ok=True)
-    restored = await snapshots.restore(path)
-    if restored is not None and restored.store != info.store:
-        raise Corrupt(f"a snapshot belongs to the store {restored.store.hex()}, not to {info.store.hex()}")
-    tree = Tree(path)
+    tree = await open_replica(path, info, snapshots)
     try:
-        if restored is None:
-            tree.plant(info.store, info.root_mode, info.root_uid, info.root_gid, info.created_ns)
-        async with aclosing(journal.following(tree.local.position.seq)) as commits:
-            async for commit in commits:
-                apply_commit(tree, commit)
+        await follow(tree, journal, offload)
         await _check_reach(tree, journal)
     except BaseException as error:
         tree.close()
@@ -44,3 +72,10 @@ async def _check_reach(tree: Tree, journal: Journal) -> None:
     floor = await journal.floor()
     if tree.local.position.seq < floor:
         raise Corrupt(f"commits up to {floor} were deleted, and no snapshot that holds them is readable")
+
+
+def use_for_a_while(tree: Tree) -> Tree:
+    """Return the replica, set up as one that goes with its process: it need not survive anything, only stay small."""
+    tree.database.run("PRAGMA synchronous = OFF")
+    tree.database.run("PRAGMA wal_autocheckpoint = 4096")
+    return tree

@@ -1,33 +1,27 @@
 """Rebuilding the chunk index: from what the shards say of themselves, as ordinary commits."""
 
 import contextlib
-import re
-from contextlib import aclosing
 from functools import partial
 
-import trio
-
 from storefs.core import commitheader, keys
-from storefs.core.commitheader import CommitHeader
 from storefs.engine import node
-from storefs.engine.commit import Writer
-from storefs.engine.journal import Commit, Journal, apply_commit
-from storefs.engine.replay import Progress, listed
-from storefs.errors import Corrupt, ObjectMissing, PreconditionFailed, StorefsError
+from storefs.engine.crew import each
+from storefs.engine.journal import Commit, Journal, Writer, apply_commit, compose
+from storefs.engine.listing import listed
+from storefs.engine.rebuild import follow
+from storefs.engine.replay import Progress
+from storefs.errors import Corrupt, ObjectMissing
 from storefs.model import CHUNK_ID_BYTES, ObjectInfo, ShardId
 from storefs.ports import Chance, Clock, ObjectStore, Offload
 from storefs.shard import codec
 from storefs.shard.format import HEADER_BYTES, InlineEntry
 from storefs.shard.reader import decode_chunk, read_index
-from storefs.tree import schema
 from storefs.tree.chunks import place_from
 from storefs.tree.tree import Tree
 
 _AT_ONCE = 8
 _ROWS_MAX = 50_000
 """How many rows one commit corrects."""
-
-_SHARD_KEY = re.compile(rf"{keys.SHARDS}([0-9]{{8}})/([0-9a-f]{{32}})\.des")
 
 _TABLES = (
     # Shards whose own index was read.
@@ -85,6 +79,7 @@ class Reindex:
         self._clock = clock
         self._chance = chance
         self._host = host
+        self._journal = Journal(store, offload)
         self._writer: Writer | None = None
 
     async def run(self, tree: Tree, progress: Progress) -> list[str]:
@@ -103,7 +98,7 @@ class Reindex:
             if await self._commit(tree, changes):
                 notes.append(f"commit {tree.local.position.seq} corrects {rows} rows of the chunk index")
             else:
-                await self._catch_up(tree)
+                await follow(tree, self._journal, self._offload)
 
     async def _read_indexes(self, tree: Tree, progress: Progress) -> None:
         """Note what each shard of the store says of itself."""
@@ -111,29 +106,17 @@ class Reindex:
         with tree.database.transaction():
             for sql in _TABLES:
                 tree.database.run(sql)
-        failures: list[StorefsError] = []
-        left = iter(shards)
         done = 0
 
-        async def work() -> None:
+        async def read(one: tuple[ShardId, int, ObjectInfo]) -> None:
             nonlocal done
-            for shard, day, info in left:
-                try:
-                    await self._read_index(tree, shard, day, info)
-                except (Corrupt, ObjectMissing):
-                    pass  # the check that follows says what is wrong with it
-                except StorefsError as error:
-                    failures.append(error)
-                if failures:
-                    return
-                done += 1
-                progress("index", done, len(shards))
+            # The check that follows says what is wrong with it.
+            with contextlib.suppress(Corrupt, ObjectMissing):
+                await self._read_index(tree, *one)
+            done += 1
+            progress("index", done, len(shards))
 
-        async with trio.open_nursery() as nursery:
-            for _ in range(_AT_ONCE):
-                nursery.start_soon(work)
-        if failures:
-            raise failures[0]
+        await each(shards, read, _AT_ONCE)
         there = {shard for shard, _, _ in shards}
         with tree.database.transaction():
             for (shard,) in tree.database.rows("SELECT id FROM shard WHERE id NOT IN (SELECT shard FROM indexed)"):
@@ -157,25 +140,13 @@ class Reindex:
 
     async def _prove_doubtful(self, tree: Tree) -> None:
         """Read what no shard confirms where the tree has it: the index of the shard may be what is damaged."""
-        left = iter(tree.database.rows(_DOUBTFUL))
-        failures: list[StorefsError] = []
         proven: list[bytes] = []
 
-        async def work() -> None:
-            for (chunk,) in left:
-                try:
-                    if await self._is_there(tree, bytes(chunk)):
-                        proven.append(bytes(chunk))
-                except StorefsError as error:
-                    failures.append(error)
-                if failures:
-                    return
+        async def prove(row: tuple[bytes]) -> None:
+            if await self._is_there(tree, bytes(row[0])):
+                proven.append(bytes(row[0]))
 
-        async with trio.open_nursery() as nursery:
-            for _ in range(_AT_ONCE):
-                nursery.start_soon(work)
-        if failures:
-            raise failures[0]
+        await each(tree.database.rows(_DOUBTFUL), prove, _AT_ONCE)
         with tree.database.transaction():
             for chunk in proven:
                 tree.database.run("INSERT INTO proven VALUES (?)", (chunk,))
@@ -203,45 +174,16 @@ class Reindex:
             self._writer = await node.claim(tree, self._store, self._clock, self._chance, self._host, fresh=True)
         at = tree.local.position
         body = await self._offload.run(codec.compress, changes)
-        header = CommitHeader(
-            schema=schema.SCHEMA_VERSION,
-            seq=at.seq + 1,
-            node=self._writer.node,
-            boot=self._writer.boot,
-            nonce=self._chance.token(16),
-            low=at.seq + 1,  # nothing was pending anywhere: any numbers that grow will do
-            high=at.seq + 1,
-            time_ns=self._clock.now_ns(),
-            fingerprint=schema.fingerprint(),
-            previous=at.nonce,
-            chain=commitheader.link(at.chain, changes),
-            plain=len(changes),
-            stored=len(body),
-        )
-        try:
-            await self._store.put_if_absent(keys.journal(header.seq), commitheader.pack(header, body))
-        except PreconditionFailed:
-            taken = await Journal(self._store, self._offload).get(header.seq)
-            if taken is None or taken.header.nonce != header.nonce:
-                return False
+        nothing = (at.seq + 1, at.seq + 1)  # was pending anywhere: any numbers that grow will do
+        header = compose(at, self._writer, self._chance.token(16), nothing, self._clock.now_ns(), changes, body)
+        if not await self._journal.put(header, commitheader.pack(header, body)):
+            return False
         await self._offload.run(apply_commit, tree, Commit(header, changes))
         return True
 
-    async def _catch_up(self, tree: Tree) -> None:
-        journal = Journal(self._store, self._offload)
-        async with aclosing(journal.following(tree.local.position.seq)) as commits:
-            async for commit in commits:
-                await self._offload.run(apply_commit, tree, commit)
-
-
-def shard_named(key: str) -> tuple[ShardId, int] | None:
-    """Return the shard that a key names, and its day; None for any other key."""
-    match = _SHARD_KEY.fullmatch(key)
-    return (ShardId(bytes.fromhex(match[2])), int(match[1])) if match else None
-
 
 def _named(info: ObjectInfo) -> tuple[ShardId, int, ObjectInfo] | None:
-    named = shard_named(info.key)
+    named = keys.shard_named(info.key)
     return (*named, info) if named is not None else None
 
 

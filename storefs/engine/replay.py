@@ -10,9 +10,11 @@ from storefs.core import commitheader, keys
 from storefs.core.storeinfo import StoreInfo
 from storefs.engine.journal import Commit, Journal, apply_commit
 from storefs.engine.limits import Limits
+from storefs.engine.listing import listed
+from storefs.engine.rebuild import use_for_a_while
 from storefs.engine.snapshots import Snapshots
 from storefs.errors import Corrupt, Diverged, ObjectMissing
-from storefs.model import ObjectInfo, ShardId
+from storefs.model import ShardId
 from storefs.ports import ObjectStore, Offload
 from storefs.tree import garbage, schema, snapshot
 from storefs.tree.local import ORIGIN, Position
@@ -40,38 +42,6 @@ class Report:
     def count(self, what: str, number: int = 1) -> None:
         """Add to a count."""
         self.counts[what] = self.counts.get(what, 0) + number
-
-
-async def listed(store: ObjectStore, prefix: str, after: str = "") -> AsyncGenerator[ObjectInfo, None]:
-    """Yield all objects whose keys start with ``prefix`` and sort after ``after``, in order. Raises its errors."""
-    while page := await store.list_after(prefix, after):
-        for info in page:
-            yield info
-        after = page[-1].key
-
-
-def journal_seq(key: str) -> int:
-    """Return the commit number in a journal key. Raises ValueError for any other name."""
-    return _exact(key, int(key.removeprefix(keys.JOURNAL), 16), keys.journal)
-
-
-def snapshot_seq(key: str) -> int:
-    """Return the commit number in a snapshot key. Raises ValueError for any other name."""
-    return _exact(key, keys.snapshot_seq(key), keys.snapshot)
-
-
-def _exact(key: str, seq: int, name: Callable[[int], str]) -> int:
-    """Return the number, if it is one that mounts would look for under this very name."""
-    if seq < 1 or name(seq) != key:
-        raise ValueError(key)
-    return seq
-
-
-def use_for_a_while(tree: Tree) -> Tree:
-    """Return the replica, set up as one that goes with its process: it need not survive anything, only stay small."""
-    tree.database.run("PRAGMA synchronous = OFF")
-    tree.database.run("PRAGMA wal_autocheckpoint = 4096")
-    return tree
 
 
 class _GoneError(Corrupt):
@@ -119,7 +89,7 @@ class Replay:
         """Read it all, up to the head as it is now. Raises UnknownFormat and the store's errors."""
         # In this order: a snapshot is younger than the commits in it, and the floor rises before commits go.
         snapshots = await self._snapshot_keys()
-        commits = await self._numbers(keys.JOURNAL, journal_seq)
+        commits = await self._numbers(keys.JOURNAL, keys.journal_seq)
         first = await self._first(commits, snapshots)
         if first == 1:
             self._plant()
@@ -166,7 +136,7 @@ class Replay:
 
     async def _snapshot_keys(self) -> dict[int, list[str]]:
         """Return the keys of all snapshots by commit number. Which one a snapshot with a name holds, only it knows."""
-        found = {seq: [keys.snapshot(seq)] for seq in await self._numbers(keys.SNAPSHOTS, snapshot_seq)}
+        found = {seq: [keys.snapshot(seq)] for seq in await self._numbers(keys.SNAPSHOTS, keys.snapshot_seq)}
         async for info in listed(self._store, keys.NAMED_SNAPSHOTS):
             try:
                 keys.snapshot_name(info.key)
@@ -174,8 +144,7 @@ class Replay:
                 continue
             plain = self._path.with_name("named.sqlite")
             try:
-                await self._snapshots.fetch(info.key, plain)
-                seq = (await self._offload.run(snapshot.read_info, plain)).position.seq
+                seq = (await self._snapshots.fetch(info.key, plain)).position.seq
             except ObjectMissing:
                 continue  # somebody deleted it
             except Corrupt as error:
@@ -199,9 +168,8 @@ class Replay:
         return found
 
     def _plant(self) -> None:
-        info = self._info
         self.tree = use_for_a_while(Tree(self._path))
-        self.tree.plant(info.store, info.root_mode, info.root_uid, info.root_gid, info.created_ns)
+        self.tree.plant(self._info)
         self.current, self._last = True, ORIGIN
 
     # --- commits ------------------------------------------------------------------------------------------------------
@@ -256,13 +224,12 @@ class Replay:
             self.current = False
         self._report.count("snapshots")
         try:
-            await self._snapshots.fetch(key, plain)
-            info = await self._offload.run(snapshot.read_info, plain)
+            info = await self._snapshots.fetch(key, plain)
             objection = await self._objection(seq, info, plain)
             if objection is None:
                 self.shards[key] = await self._offload.run(garbage.shards_of, plain)
             if objection is None and adoptable and not self.current:
-                await self._adopt(plain)
+                await self._adopt(plain, info)
         except ObjectMissing:
             self._report.notes.append(f"{key} went away while the store was checked")
             return
@@ -294,21 +261,15 @@ class Replay:
                 return f"its tree is not the journal's: {', '.join(differing)} differ"
         return None
 
-    async def _adopt(self, plain: Path) -> None:
+    async def _adopt(self, plain: Path, info: SnapshotInfo) -> None:
         """Let the tree of a snapshot be the one that the journal goes on from."""
         if self.tree is not None:
             self.tree.close()
             self.tree = None
-        info = await self._offload.run(_adopt, plain, self._path)
+        await self._offload.run(snapshot.adopt, plain, info)
+        plain.replace(self._path)  # noqa: ASYNC240 - on the own disk
         self.tree = use_for_a_while(Tree(self._path))
         self.current, self._last = True, info.position
-
-
-def _adopt(plain: Path, path: Path) -> SnapshotInfo:
-    """Make a snapshot's file the replica ``path``, instead of any other. In a thread."""
-    info = snapshot.adopt(plain)
-    plain.replace(path)
-    return info
 
 
 def _check_link(last: Position, commit: Commit) -> None:

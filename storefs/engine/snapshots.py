@@ -5,6 +5,7 @@ from pathlib import Path
 
 from storefs.core import keys
 from storefs.engine.limits import Limits
+from storefs.engine.listing import listed
 from storefs.errors import Corrupt, ObjectMissing, PreconditionFailed, StorefsError, UsageError
 from storefs.model import ObjectInfo
 from storefs.ports import ObjectStore, Offload
@@ -30,48 +31,51 @@ class Snapshots:
     async def newest(self) -> list[int]:
         """Return the commit numbers that have a snapshot, newest first."""
         found: list[int] = []
-        after = ""
-        while page := await self._store.list_after(keys.SNAPSHOTS, after):
-            for info in page:
-                if info.key.startswith(keys.NAMED_SNAPSHOTS):
-                    continue
-                try:
-                    found.append(keys.snapshot_seq(info.key))
-                except ValueError:
-                    log.warning("ignoring the foreign object %s", info.key)
-            after = page[-1].key
+        async for info in listed(self._store, keys.SNAPSHOTS):
+            if info.key.startswith(keys.NAMED_SNAPSHOTS):
+                continue
+            try:
+                found.append(keys.snapshot_seq(info.key))
+            except ValueError:
+                log.warning("ignoring the foreign object %s", info.key)
         return sorted(found, reverse=True)
 
-    async def fetch(self, key: str, path: Path) -> Path:
-        """Download a snapshot to the new file ``path`` and return that. Raises Corrupt, ObjectMissing."""
+    async def fetch(self, key: str, path: Path) -> SnapshotInfo:
+        """Download a snapshot to the new file ``path``, check it, and return what it says of itself.
+
+        Raises Corrupt, ObjectMissing, UnknownFormat; what there is of the file then is removed.
+        """
         packed = path.with_suffix(f"{path.suffix}.zst")
         try:
             await self._download(key, packed)
             await self._offload.run(codec.decompress_file, packed, path, _BYTES_MAX)
-            await self._offload.run(snapshot.read_info, path)
+            return await self._offload.run(snapshot.read_info, path)
+        except BaseException:
+            path.unlink(missing_ok=True)  # noqa: ASYNC240 - on the own disk
+            raise
         finally:
             packed.unlink(missing_ok=True)
-        return path
 
-    async def restore(self, path: Path) -> SnapshotInfo | None:
-        """Make the replica ``path`` from the newest snapshot that is whole; None when there is none.
+    async def restore(self, path: Path, store: bytes) -> bool:
+        """Make the replica ``path`` from the newest snapshot that is whole; False when there is none.
 
-        A damaged one is passed over, loudly: the one before it and more of the journal give the same tree.
+        A damaged one is passed over, loudly: the one before it and more of the journal give the same tree. Raises
+        Corrupt for one of another store than ``store``.
         """
-        packed, plain = path.with_suffix(".zst"), path.with_suffix(".part")
+        plain = path.with_suffix(".part")
         for seq in await self.newest():
             try:
-                await self._download(keys.snapshot(seq), packed)
-                await self._offload.run(codec.decompress_file, packed, plain, _BYTES_MAX)
-                info = await self._offload.run(snapshot.adopt, plain)
+                info = await self.fetch(keys.snapshot(seq), plain)
             except (ObjectMissing, Corrupt) as error:
                 log.error("snapshot %d is passed over: %s", seq, error)
                 continue
-            finally:
-                packed.unlink(missing_ok=True)
+            if info.store != store:
+                plain.unlink()
+                raise Corrupt(f"a snapshot belongs to the store {info.store.hex()}, not to {store.hex()}")
+            await self._offload.run(snapshot.adopt, plain, info)
             plain.rename(path)
-            return info
-        return None
+            return True
+        return False
 
     async def _download(self, key: str, target: Path) -> None:
         """Copy an object into a file, piece by piece: the snapshot of a large tree does not belong into memory."""
@@ -135,14 +139,11 @@ class Snapshots:
     async def named(self) -> dict[str, ObjectInfo]:
         """Return the snapshots that have names, by name."""
         found: dict[str, ObjectInfo] = {}
-        after = ""
-        while page := await self._store.list_after(keys.NAMED_SNAPSHOTS, after):
-            for info in page:
-                try:
-                    found[keys.snapshot_name(info.key)] = info
-                except ValueError:
-                    log.warning("ignoring the foreign object %s", info.key)
-            after = page[-1].key
+        async for info in listed(self._store, keys.NAMED_SNAPSHOTS):
+            try:
+                found[keys.snapshot_name(info.key)] = info
+            except ValueError:
+                log.warning("ignoring the foreign object %s", info.key)
         return found
 
     async def delete_named(self, name: str) -> None:

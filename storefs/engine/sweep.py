@@ -6,7 +6,6 @@ any snapshot names them. Whoever looks at the store less often than that recover
 """
 
 import logging
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +14,10 @@ from storefs.engine.commit import Committer
 from storefs.engine.cut import Cutter
 from storefs.engine.journal import Journal
 from storefs.engine.limits import Limits
+from storefs.engine.listing import listed
 from storefs.engine.snapshots import Snapshots
 from storefs.errors import ObjectMissing
-from storefs.model import ObjectInfo, ShardId
+from storefs.model import ObjectInfo
 from storefs.ports import ObjectStore, Offload
 from storefs.tree import garbage
 from storefs.tree.tree import Tree
@@ -77,19 +77,20 @@ class Sweeper:
         if old is None:
             return swept
         await self._prune(keys.snapshot_seq(old.key), swept, dry_run=dry_run)
-        named = await self._snapshots.fetch(old.key, self._tree.database.path.with_suffix(".old"))
+        past = self._tree.database.path.with_suffix(".old")
+        await self._snapshots.fetch(old.key, past)
         try:
-            await self._drop_chunks(named, swept, dry_run=dry_run)
-            await self._delete_shards(now_s, named, swept, dry_run=dry_run)
+            await self._drop_chunks(past, swept, dry_run=dry_run)
+            await self._delete_shards(now_s, past, swept, dry_run=dry_run)
             swept.uploads = await self._store.drop_unfinished(now_s - self._limits.grace_s, dry_run=dry_run)
         finally:
-            named.unlink(missing_ok=True)
+            past.unlink(missing_ok=True)
         return swept
 
     async def _oldest_needed(self, now_s: float) -> ObjectInfo | None:
         """Return the newest snapshot that is older than the grace period."""
         found = None
-        async for info in self._listing(keys.SNAPSHOTS):
+        async for info in listed(self._store, keys.SNAPSHOTS):
             if not info.key.startswith(keys.NAMED_SNAPSHOTS) and info.modified_s < now_s - self._limits.grace_s:
                 found = info
         return found
@@ -101,10 +102,10 @@ class Sweeper:
 
     async def _prune(self, upto: int, swept: Swept, *, dry_run: bool) -> None:
         """Delete the commits up to ``upto``, and the snapshots before it."""
-        commits = [info async for info in self._listing(keys.JOURNAL) if info.key <= keys.journal(upto)]
+        commits = [info async for info in listed(self._store, keys.JOURNAL) if info.key <= keys.journal(upto)]
         older = [
             info
-            async for info in self._listing(keys.SNAPSHOTS)
+            async for info in listed(self._store, keys.SNAPSHOTS)
             if not info.key.startswith(keys.NAMED_SNAPSHOTS) and info.key < keys.snapshot(upto)
         ]
         if commits and not dry_run:
@@ -136,19 +137,21 @@ class Sweeper:
     async def _delete_shards(self, now_s: float, old: Path, swept: Swept, *, dry_run: bool) -> None:
         """Delete shards that neither the tree nor a snapshot names, and that were not just uploaded."""
         named = await self._offload.run(garbage.shards_of, old)
-        async for info in self._listing(keys.NAMED_SNAPSHOTS):
-            one = await self._snapshots.fetch(info.key, self._tree.database.path.with_suffix(".named"))
+        async for info in listed(self._store, keys.NAMED_SNAPSHOTS):
+            one = self._tree.database.path.with_suffix(".named")
+            await self._snapshots.fetch(info.key, one)
             try:
                 named |= await self._offload.run(garbage.shards_of, one)
             finally:
                 one.unlink(missing_ok=True)
         young = now_s - self._limits.grace_s
-        listed = [info async for info in self._listing(keys.SHARDS) if info.modified_s < young]
+        old_shards = [info async for info in listed(self._store, keys.SHARDS) if info.modified_s < young]
         # After the listing: whoever committed one of these since is heard now.
         async with self._committer.lock:
             await self._committer.advance()
         named |= garbage.shards_in(self._tree)
-        unnamed = [info for info in listed if (shard := _shard_of(info.key)) is not None and shard not in named]
+        shards = [(shard[0], info) for info in old_shards if (shard := keys.shard_named(info.key)) is not None]
+        unnamed = [info for shard, info in shards if shard not in named]
         swept.shards = await self._delete(unnamed, swept, dry_run=dry_run)
 
     async def _delete(self, objects: list[ObjectInfo], swept: Swept, *, dry_run: bool) -> int:
@@ -158,18 +161,3 @@ class Sweeper:
                 await self._store.delete([info.key for info in some])
             swept.bytes += sum(info.size for info in some)
         return len(objects)
-
-    async def _listing(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        after = ""
-        while page := await self._store.list_after(prefix, after):
-            for info in page:
-                yield info
-            after = page[-1].key
-
-
-def _shard_of(key: str) -> ShardId | None:
-    """Return the shard that a key names; None for the key of something else, which is left alone."""
-    try:
-        return keys.shard_id(key)
-    except ValueError:
-        return None

@@ -251,7 +251,7 @@ class World:
         """Make a replica at ``path`` from the journal alone, up to commit ``upto`` (all of it by default)."""
         info = storeinfo.parse(await self.memory.get(keys.STORE_INFO))
         tree = Tree(path)
-        tree.plant(info.store, info.root_mode, info.root_uid, info.root_gid, info.created_ns)
+        tree.plant(info)
         journal = Journal(self.memory, self.offload)
         while upto is None or tree.local.position.seq < upto:
             commit = await journal.get(tree.local.position.seq + 1)

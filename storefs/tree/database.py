@@ -1,7 +1,6 @@
 """One SQLite file with exactly one writing connection, and the transactions on it."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ _PRAGMAS = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA cache_size = -65536",
     "PRAGMA temp_store = MEMORY",
+    "PRAGMA busy_timeout = 10000",
 )
 
 
@@ -32,9 +32,6 @@ _DISK_ERRORS = (apsw.FullError, apsw.IOError, apsw.CantOpenError)
 """What SQLite raises when the disk is full: which of them depends on the file that could not grow."""
 
 _REMEMBERED_MAX = 8192
-
-_BUSY_WAIT_S, _BUSY_TRIES = 0.01, 1000
-"""How long one waits, and how often, for another connection to end its transaction."""
 
 CHECKPOINT_BYTES = 16 << 20
 """From this length on the write-ahead log is worth a checkpoint."""
@@ -78,11 +75,8 @@ class Database:
     def __init__(self, path: Path) -> None:
         """Open ``path``, or make it with the tables of an empty tree. Raises Corrupt for a damaged file."""
         self.path = path
-        self.in_the_way: Callable[[], bool] = lambda: False
-        """Asked when another connection is writing: lets it give way at once, if it can, and tells whether it did."""
         try:
             self.connection = apsw.Connection(str(path))
-            self.connection.set_busy_handler(self._wait_busy)
             # Plans independent of what is bound: partial indexes otherwise make SQLite prepare a statement again for
             # every new value, which costs more than running it.
             self.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
@@ -100,14 +94,13 @@ class Database:
         self.on_reread: list[Callable[[], None]] = [self._remembered.clear]
         """What is to be read again when rows change without this connection's doing: by a rollback, or by another."""
 
-    def _wait_busy(self, tries: int) -> bool:
-        if not self.in_the_way():
-            time.sleep(_BUSY_WAIT_S)
-        return tries < _BUSY_TRIES
-
     def close(self) -> None:
         """Checkpoint and close the file."""
         self.connection.close()
+
+    def when_busy(self, gives_way: Callable[[], bool]) -> None:
+        """Instead of waiting for another connection that is writing, have it give way; False if it cannot."""
+        self.connection.set_busy_handler(lambda _tries: gives_way())
 
     def interrupt(self) -> None:
         """Let the statement that another thread runs on this connection fail."""

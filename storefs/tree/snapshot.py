@@ -80,9 +80,8 @@ def read_info(path: Path) -> SnapshotInfo:
         raise Corrupt(f"snapshot is not readable: {error}") from error
 
 
-def adopt(path: Path) -> SnapshotInfo:
-    """Turn a snapshot's file into a replica's: local tables are added, the position is set."""
-    info = read_info(path)
+def adopt(path: Path, info: SnapshotInfo) -> None:
+    """Turn a snapshot's file, which ``info`` was read from, into a replica's: with local tables, at its position."""
     database = Database(path)
     try:
         with database.transaction():
@@ -97,7 +96,6 @@ def adopt(path: Path) -> SnapshotInfo:
                 database.run("INSERT INTO state VALUES (?, ?)", (key, value))
     finally:
         database.close()
-    return info
 
 
 def _pairs(connection: apsw.Connection, table: str) -> list[tuple[Any, Any]]:

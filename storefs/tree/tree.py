@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from storefs.core.storeinfo import StoreInfo
 from storefs.model import ROOT_INO
 from storefs.tree.chunks import Chunks
 from storefs.tree.database import Database
@@ -30,11 +31,11 @@ class Tree:
         self.local = Local(self.database)
         self.shards = LocalShards(self.database)
 
-    def plant(self, store: bytes, mode: int, uid: int, gid: int, now_ns: int) -> None:
+    def plant(self, info: StoreInfo) -> None:
         """Make the root directory of a new store: the same on every replica, part of no commit."""
         with self.database.transaction():
-            self.inodes.insert(ROOT_INO, mode, uid, gid, now_ns)
-            self.local.put("store", store)
+            self.inodes.insert(ROOT_INO, info.root_mode, info.root_uid, info.root_gid, info.created_ns)
+            self.local.put("store", info.store)
             self.local.position = self.local.position
 
     def stored_bytes(self) -> int:

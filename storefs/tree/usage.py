@@ -1,6 +1,7 @@
 """Usage: how much of each shard files still need."""
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def needed_chunks(replica: Path, shards: set[ShardId]) -> set[ChunkId]:
     """Return the chunks of some shards that files need. In any thread."""
     with contextlib.closing(apsw.Connection(str(replica))) as connection:
         connection.execute("PRAGMA query_only = 1").fetchall()
-        rows: list[tuple[Any, ...]] = connection.execute(
+        rows: Iterator[tuple[Any, ...]] = connection.execute(
             "SELECT id, shard FROM chunk WHERE id IN (SELECT chunk FROM extent)"
-        ).fetchall()
-    return {ChunkId(bytes(row[0])) for row in rows if bytes(row[1]) in shards}
+        )
+        return {ChunkId(bytes(row[0])) for row in rows if bytes(row[1]) in shards}

@@ -17,7 +17,14 @@ def test_journal_keys_sort_as_their_numbers(one, two):
 @given(numbers, numbers)
 def test_snapshot_keys_sort_as_their_numbers(one, two):
     assert (keys.snapshot(one) < keys.snapshot(two)) == (one < two)
-    assert keys.snapshot_seq(keys.snapshot(one)) == one
+    if one:
+        assert keys.snapshot_seq(keys.snapshot(one)) == one
+        assert keys.journal_seq(keys.journal(one)) == one
+
+
+@given(st.binary(min_size=16, max_size=16), st.integers(0, 99_999_999))
+def test_shard_keys_are_read_back(shard, day):
+    assert keys.shard_named(keys.shard(shard, day)) == (shard, day)
 
 
 @given(st.integers(1, (1 << 23) - 1))
@@ -32,9 +39,26 @@ def test_the_names_are_those_of_the_format():
     assert keys.node(3) == "nodes/3"
 
 
-@pytest.mark.parametrize("name", ["snapshots/README", "snapshots/1a", "snapshots/x.sqlite.zst"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "snapshots/README",
+        "snapshots/1a",
+        "snapshots/x.sqlite.zst",
+        "snapshots/1a.sqlite.zst",
+        "snapshots/000000000000001A.sqlite.zst",
+        "snapshots/0000000000000000.sqlite.zst",
+        "snapshots/named/000000000000001a.sqlite.zst",
+    ],
+)
 def test_foreign_names_are_refused(name):
     with pytest.raises(ValueError, match=r"."):
         keys.snapshot_seq(name)
+    with pytest.raises(ValueError, match=r"."):
+        keys.journal_seq(name.replace("snapshots", "journal"))
+    with pytest.raises(ValueError, match=r"."):
+        keys.journal_seq("journal/1a")
+    assert keys.shard_named("shards/20260102/0001.des") is None
+    assert keys.shard_named("shards/2026012/000102030405060708090a0b0c0d0e0f.des") is None
     with pytest.raises(ValueError, match=r"."):
         keys.node_number("nodes/README")

@@ -7,6 +7,8 @@ import pytest
 import trio
 import trio.testing
 
+from storefs.core.chunking import ChunkSizes
+from storefs.core.storeinfo import StoreInfo
 from storefs.engine.aside import Aside
 from storefs.errors import Diverged
 from storefs.testing.world import InlineOffload, create, listing, put_file, read, tables, with_limits, write
@@ -28,7 +30,7 @@ class Threads:
 @pytest.fixture
 def tree(tmp_path):
     tree = Tree(tmp_path / "tree.sqlite")
-    tree.plant(bytes(16), 0o040755, 1000, 1000, 5)
+    tree.plant(StoreInfo(bytes(16), 5, 0o040755, 1000, 1000, ChunkSizes()))
     yield tree
     tree.close()
 

@@ -165,7 +165,7 @@ async def _drop_index(place: Place, folder: Path) -> None:
     store = wiring.connect(place.source, resolve(place.options, {}, None), Metrics())
     info = storeinfo.parse(await store.get(keys.STORE_INFO))
     tree = Tree(folder / "tree.sqlite")
-    tree.plant(info.store, info.root_mode, info.root_uid, info.root_gid, info.created_ns)
+    tree.plant(info)
     async for commit in Journal(store, wiring.Threads(1)).following(0):
         apply_commit(tree, commit)
     at = tree.local.position

@@ -2,9 +2,12 @@
 
 import pytest
 
+from storefs.core.chunking import ChunkSizes
+from storefs.core.storeinfo import StoreInfo
 from storefs.tree.tree import Tree
 
 STORE = bytes(range(16))
+INFO = StoreInfo(STORE, 5, 0o040755, 1000, 1000, ChunkSizes())
 
 
 @pytest.fixture
@@ -15,7 +18,7 @@ def plant(tmp_path):
     def open_tree(name):
         tree = Tree(tmp_path / f"{name}.sqlite")
         if tree.inodes.get(1) is None:
-            tree.plant(STORE, 0o040755, 1000, 1000, 5)
+            tree.plant(INFO)
         trees.append(tree)
         return tree
 

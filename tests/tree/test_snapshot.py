@@ -30,7 +30,7 @@ def written(tree, tmp_path):
 
 def test_it_becomes_a_replica_of_the_committed_tree(written, plant, tmp_path):
     committed, path = written
-    snapshot.adopt(path)
+    snapshot.adopt(path, snapshot.read_info(path))
     path.rename(tmp_path / "new.sqlite")
     new = plant("new")
     assert tables(new) == committed
