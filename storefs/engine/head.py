@@ -105,6 +105,7 @@ class Head:
         with tree.database.transaction():
             tree.pending.drop(high)
             tree.shards.commit(high)
+            tree.forget_unseen()
             tree.local.intent = None
             if position is not None:
                 tree.local.position = position

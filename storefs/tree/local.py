@@ -39,7 +39,7 @@ ORIGIN = Position(0, bytes(16), bytes(32))
 
 
 class Local:
-    """The tables ``state``, ``intent`` and ``orphan``."""
+    """The tables ``state``, ``intent``, ``orphan`` and ``unseen``."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -109,6 +109,22 @@ class Local:
         """Forget an orphan."""
         self._orphans.discard(ino)
         self._database.run("DELETE FROM orphan WHERE ino = ?", (ino,))
+
+    def note_unseen(self, ino: int) -> None:
+        """Note that an inode got content which whoever removed one of its names here has not seen."""
+        self._database.run("INSERT OR IGNORE INTO unseen VALUES (?)", (ino,))
+
+    def is_unseen(self, ino: int) -> bool:
+        """Whether a pending removal of one of an inode's names knew nothing of its content."""
+        return self._database.row("SELECT 1 FROM unseen WHERE ino = ?", (ino,)) is not None
+
+    def unseen(self) -> set[int]:
+        """Return these inodes."""
+        return {int(row[0]) for row in self._database.rows("SELECT ino FROM unseen")}
+
+    def forget_unseen(self, ino: int) -> None:
+        """Forget one of them: no such removal is pending any more."""
+        self._database.run("DELETE FROM unseen WHERE ino = ?", (ino,))
 
 
 class Numbers:

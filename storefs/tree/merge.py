@@ -116,8 +116,11 @@ class Merge:
     def _merge_both(self, ino: int, base: Version, mine: Version, theirs: Version) -> None:
         result, copy = self._contents(ino, base, mine, theirs)
         names = self._names(ino, base, mine, theirs)
+        if theirs.cid != base.cid and base.names.keys() - mine.names.keys():
+            self._tree.local.note_unseen(ino)
         if not names and ino != ROOT_INO:
-            if result.cid == base.cid or not theirs.names:
+            written = result.cid != base.cid or self._tree.local.is_unseen(ino)
+            if not written or not theirs.names:
                 self._remove(ino, theirs)
                 return
             names = dict(theirs.names)  # it was written to: that is not thrown away with the names

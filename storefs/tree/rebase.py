@@ -159,6 +159,7 @@ def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local:
     number = tree.pending.replace(again)
     if number:
         tree.shards.renumber(number)
+    tree.forget_unseen()
     for one in hidden:
         if tree.inodes.mode_and_group(one.ino) is None:
             _keep_orphan(tree, one)

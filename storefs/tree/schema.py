@@ -103,6 +103,10 @@ CREATE TABLE IF NOT EXISTS orphan (         -- inodes without a name that the ke
     ino INTEGER NOT NULL PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS unseen (         -- inodes of which a name was removed here, written elsewhere since
+    ino INTEGER NOT NULL PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS absorbed (       -- staged bytes of a file that are part of its extents, or were cut away
     ino      INTEGER NOT NULL,
     start    INTEGER NOT NULL,              -- in the file, bytes

@@ -38,6 +38,12 @@ class Tree:
             self.local.put("store", info.store)
             self.local.position = self.local.position
 
+    def forget_unseen(self) -> None:
+        """Forget the unseen content of inodes that no pending change mentions any more (see ``Local.note_unseen``)."""
+        for ino in self.local.unseen():
+            if ino not in self.pending.mentioned:
+                self.local.forget_unseen(ino)
+
     def stored_bytes(self) -> int:
         """Return how many bytes the tree's sealed shards take in the store."""
         return self.database.value("SELECT sum(size) FROM shard")

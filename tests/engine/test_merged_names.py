@@ -206,3 +206,45 @@ async def test_a_file_is_replaced_here_by_one_that_goes_elsewhere_there(pair, th
     await pair.meet()
     name = "c" if there == "moved" else "b"
     assert await pair.files() == {name: b"2" + b"0" * 4999}
+
+
+async def test_names_removed_on_two_mounts_do_not_take_what_a_third_wrote(pair, tmp_path, autojump_clock):
+    """Neither removal was the last one, as its mount saw it, and neither mount knew what the file held by then."""
+    file = await put_file(pair.one, "a", b"0" * 5000)
+    pair.one.names.link(file, ROOT_INO, b"b")
+    await pair.begin()
+    async with pair.world.engine_at(tmp_path / "three") as three:
+        pair.two.names.unlink(ROOT_INO, b"a")
+        three.names.unlink(ROOT_INO, b"b")
+        await write(pair.one, file, b"1" * 5000)
+        await pair.one.files.fsync()
+        await pair.two.engine.follower.poll()
+        await three.files.fsync()
+        await pair.meet()
+    assert await pair.files() == {"a": b"1" * 5000}
+    assert pair.two.engine.tree.local.unseen() == set()
+
+
+async def test_names_removed_on_two_mounts_take_the_file_with_them(pair, autojump_clock):
+    file = await put_file(pair.one, "a", b"0" * 5000)
+    pair.one.names.link(file, ROOT_INO, b"b")
+    await pair.begin()
+    pair.two.names.unlink(ROOT_INO, b"a")
+    pair.one.names.unlink(ROOT_INO, b"b")
+    await pair.meet()
+    assert await pair.files() == {}
+
+
+async def test_who_removes_a_name_after_it_saw_what_was_written_removes_it(pair, tmp_path, autojump_clock):
+    """What was unseen once is not so for ever."""
+    file = await put_file(pair.one, "a", b"0" * 5000)
+    for name in (b"b", b"c"):
+        pair.one.names.link(file, ROOT_INO, name)
+    await pair.begin()
+    pair.two.names.unlink(ROOT_INO, b"a")
+    await write(pair.one, file, b"1" * 5000)
+    await pair.meet()
+    pair.two.names.unlink(ROOT_INO, b"b")
+    pair.one.names.unlink(ROOT_INO, b"c")
+    await pair.meet()
+    assert await pair.files() == {}
