@@ -159,7 +159,7 @@ class Database:
             yield
         except BaseException:
             self.run("ROLLBACK TO attempt")
-            self._remembered.clear()
+            self.reread()
             raise
         finally:
             self.run("RELEASE attempt")

@@ -70,6 +70,15 @@ class Dentries:
                 return
             at = int(up[0])
 
+    def is_below_itself(self, directory: int) -> bool:
+        """Whether a directory is one of its own ancestors: what a merge makes must not be left so."""
+        seen = set()
+        for at in self.ancestors(directory):
+            if at in seen:
+                return at == directory
+            seen.add(at)
+        return False
+
 
 def _kind(mode: int) -> int:
     return stat.S_IFMT(mode) >> 12

@@ -17,7 +17,8 @@ class Edits:
     Attributes:
         mentioned: inodes whose row, content, attributes or names change, and directories in which a name does.
         contents: inodes whose content changes, or goes.
-        names: the names that appear, go, or lead elsewhere.
+        names: the names that appear, go, or lead elsewhere; ``renewed`` those that went and came back, to the same
+            inode: it is the one thing that a changeset changes and does not mention.
         created: inodes that are made.
         removed: inodes that go.
         directories: the rows of those that are directories.
@@ -30,6 +31,7 @@ class Edits:
     mentioned: set[int] = field(default_factory=set)
     contents: set[int] = field(default_factory=set)
     names: set[Name] = field(default_factory=set)
+    renewed: set[Name] = field(default_factory=set)
     created: set[int] = field(default_factory=set)
     removed: set[int] = field(default_factory=set)
     directories: dict[int, Row] = field(default_factory=dict)
@@ -86,6 +88,8 @@ def _read_inode(edits: Edits, old: Any, new: Any) -> None:
 def _read_dentry(edits: Edits, name: Name, old: Any, new: Any) -> None:
     edits.names.add(name)
     edits.mentioned.add(name.parent)
+    if old is not None and new is not None and not isinstance(new[2], int):
+        edits.renewed.add(name)
     for side in (old, new):
         # In an UPDATE, columns that did not change are left out.
         if side is not None and isinstance(side[2], int):

@@ -285,7 +285,7 @@ class Merge:
     def _break_cycles(self) -> None:
         """Take back renames of mine that would put a directory below itself, together with one of theirs."""
         for ino in sorted(self._mine.edits.moved):
-            if not self._is_below_itself(ino):
+            if not self._tree.dentries.is_below_itself(ino):
                 continue
             for name in [self._mine.edits.former.get(ino), None]:
                 at = self._tree.dentries.name_of(ino)
@@ -293,16 +293,8 @@ class Merge:
                 cookie = self._tree.dentries.remove(*at)
                 place = Place(cookie, schema.DIRECTORY_KIND)
                 self._place(ino, name or Name(self._lost_and_found(), at[1]), place, self._mine)
-                if not self._is_below_itself(ino):
+                if not self._tree.dentries.is_below_itself(ino):
                     break
-
-    def _is_below_itself(self, ino: int) -> bool:
-        seen = set()
-        for at in self._tree.dentries.ancestors(ino):
-            if at in seen:
-                return at == ino
-            seen.add(at)
-        return False
 
 
 def _nothing(mine: Version, theirs: Version) -> Version:

@@ -4,6 +4,7 @@ Mostly both can stand side by side: then theirs is simply applied. Where it does
 applied, and mine put back on top: row by row where theirs left it alone, merged (tree/merge) where it did not.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from storefs.tree.orphans import Remains
 from storefs.tree.pending import merge
 from storefs.tree.tree import Tree
 from storefs.tree.versions import Name, Place, Version
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,15 @@ def advance(tree: Tree, theirs: bytes, node: int, seq: int, local: Local) -> Reb
     remains = _remains(tree, there.removed, local)
     rebased = Rebased(there, 0) if _fits(tree, theirs, there, local.dirty) else None
     if rebased is None:
-        rebased = _rebase(tree, theirs, there, node, seq, local)
+        exclusive = set(local.exclusive)
+        try:
+            with tree.database.attempt():
+                rebased = _rebase(tree, theirs, there, node, seq, local)
+        except Diverged as error:
+            # That is either theirs, which then fails again, or a defect here: mine goes inode by inode then.
+            local.exclusive.update(exclusive)
+            rebased = _rebase(tree, theirs, there, node, seq, local, whole=True)
+            log.error("commit %d is merged with all that is pending here: a part does not fit", seq, exc_info=error)
     for one in remains:
         _keep_orphan(tree, one)
     return rebased
@@ -105,20 +116,14 @@ def _require_tree(tree: Tree, there: Edits) -> None:
         if tree.dentries.exists(*name) and tree.inodes.mode_and_group(name.parent) is None:
             raise Diverged(f"inode {name.parent} was removed")
     for ino in there.moved:
-        if _loops(tree, ino):
+        if tree.dentries.is_below_itself(ino):
             raise Diverged(f"inode {ino} is below itself")
 
 
-def _loops(tree: Tree, ino: int) -> bool:
-    seen = set()
-    for at in tree.dentries.ancestors(ino):
-        if at in seen:
-            return True
-        seen.add(at)
-    return False
-
-
-def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local: Local) -> Rebased:
+def _rebase(
+    tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local: Local, *, whole: bool = False
+) -> Rebased:
+    """Undo mine, apply theirs, and put mine back: merged where both touch an inode, everywhere if ``whole``."""
     database = tree.database
     # Their rows stand where the undo puts them back.
     hidden = [orphans.save(database, ino) for ino in tree.local.orphans()]
@@ -126,7 +131,9 @@ def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local:
         tree.inodes.remove(one.ino)
     mine = merge(tree.pending.read(0, tree.pending.last))
     here = edits.read(mine) if mine else Edits()
-    contested = _spread(mine, there.mentioned & (here.mentioned | local.dirty))
+    contested = _spread(mine, there.mentioned & (here.mentioned | local.dirty) | _renewed(mine, there))
+    if whole:
+        contested |= here.mentioned
     remains = _remains(tree, contested, local)
     my_versions = _load(tree, contested)
     wishes = _wishes(tree, mine, contested, there) if mine else []
@@ -169,6 +176,14 @@ def _rebase(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local:
         _keep_orphan(tree, one)
     net = merge([part for part in (apply.invert(mine) if mine else b"", theirs, again) if part])
     return Rebased(edits.read(net), merging.conflicts)
+
+
+def _renewed(mine: bytes, there: Edits) -> set[int]:
+    """Return the inodes whose names I took away that theirs took away and gave back."""
+    changes = apsw.Changeset.iter(mine) if mine and there.renewed else ()
+    olds = ((change.name, change.old) for change in changes)
+    rows = (old for name, old in olds if name == "dentry" and old is not None and isinstance(old[2], int))
+    return {old[2] for old in rows if Name(old[0], bytes(old[1])) in there.renewed}  # type: ignore[misc, arg-type]
 
 
 def _spread(mine: bytes, contested: set[int]) -> set[int]:

@@ -7,7 +7,7 @@ from storefs.core import keys
 from storefs.engine.journal import Journal
 from storefs.errors import NotCommitted, StoreUnavailable
 from storefs.model import FILE_BYTES_MAX, ROOT_INO
-from storefs.testing.world import create, find, listing, noise, put_file, read, tables, with_limits, write
+from storefs.testing.world import FOLDER_MODE, create, find, listing, noise, put_file, read, tables, with_limits, write
 from storefs.tree import edits
 
 
@@ -33,6 +33,24 @@ async def test_all_that_a_commit_names_is_in_the_store_before_it(world, tmp_path
         tree.close()
         assert named <= sealed <= there[key]
         assert not unplaced
+
+
+async def test_ten_thousand_small_files_are_a_few_commits(world, tmp_path, autojump_clock, seed):
+    """What they cost is counted in requests: for all of them fewer than for one in a hundred."""
+    names = [f"{number:05}" for number in range(10_000)]
+    async with world.engine_at(tmp_path / "one", with_limits(shard_bytes=1 << 20, dirty_bytes=1 << 30)) as volume:
+        folder = create(volume, "folder", mode=FOLDER_MODE)
+        await volume.files.fsync()
+        before = len(await world.journal())
+        world.store.requests.clear()
+        for name in names:
+            ino = create(volume, name, folder)
+            await volume.files.write(ino, 0, f"{seed}/{name}".encode())
+            await volume.files.close(ino)
+        await volume.files.fsync()
+        assert len(await world.journal()) - before <= 5
+        assert len(world.store.requests) <= 100, [str(one) for one in world.store.requests[:50]]
+        assert listing(volume, folder) == names
 
 
 @pytest.mark.parametrize("operation", ["put_if_absent", "put"])

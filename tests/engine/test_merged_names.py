@@ -3,7 +3,8 @@
 import pytest
 
 from storefs.model import ROOT_INO
-from storefs.testing.world import FOLDER_MODE, create, find, put_file, write
+from storefs.testing.world import FILE_MODE, FOLDER_MODE, create, find, put_file, write
+from storefs.tree import rebase
 from storefs.volume.attributes import Changes
 from tests.engine.pair import conflict
 
@@ -248,3 +249,45 @@ async def test_who_removes_a_name_after_it_saw_what_was_written_removes_it(pair,
     pair.one.names.unlink(ROOT_INO, b"c")
     await pair.meet()
     assert await pair.files() == {}
+
+
+@pytest.mark.parametrize("mode", [FOLDER_MODE, FILE_MODE], ids=["a directory", "a file"])
+async def test_a_name_that_was_taken_away_and_given_back_there_is_moved_here(pair, autojump_clock, monkeypatch, mode):
+    """What is left of it there is another place in the listing; that says nothing of what the name leads to."""
+    monkeypatch.setattr(pair.world.clock, "now_ns", lambda: 10**18)  # so that no ctime changes
+    create(pair.one, "e", mode=mode)
+    await pair.begin()
+    for name, new in ((b"e", b"x"), (b"x", b"e")):
+        pair.one.names.rename(ROOT_INO, name, ROOT_INO, new)
+    pair.two.names.rename(ROOT_INO, b"e", ROOT_INO, b"a")
+    await pair.meet()
+    assert list(await pair.files()) == ["a"]
+
+
+@pytest.mark.parametrize("mode", [FOLDER_MODE, FILE_MODE], ids=["a directory", "a file"])
+async def test_a_name_that_was_moved_there_is_taken_away_and_given_back_here(pair, autojump_clock, monkeypatch, mode):
+    monkeypatch.setattr(pair.world.clock, "now_ns", lambda: 10**18)  # so that no ctime changes
+    create(pair.one, "e", mode=mode)
+    await pair.begin()
+    pair.one.names.rename(ROOT_INO, b"e", ROOT_INO, b"a")
+    for name, new in ((b"e", b"x"), (b"x", b"e")):
+        pair.two.names.rename(ROOT_INO, name, ROOT_INO, new)
+    await pair.meet()
+    assert list(await pair.files()) == ["a"]
+
+
+async def test_what_fits_nowhere_row_by_row_is_merged_inode_by_inode(pair, autojump_clock, monkeypatch, caplog):
+    """A defect in telling what both sides touch costs a line in the log, not the mount."""
+    monkeypatch.setattr(rebase, "_renewed", lambda _mine, _there: set())
+    monkeypatch.setattr(pair.world.clock, "now_ns", lambda: 10**18)
+    folder = create(pair.one, "e", mode=FOLDER_MODE)
+    await put_file(pair.one, "old", b"0" * 5000)
+    await pair.begin()
+    for name, new in ((b"e", b"x"), (b"x", b"e")):
+        pair.one.names.rename(ROOT_INO, name, ROOT_INO, new)
+    pair.two.names.rename(ROOT_INO, b"e", ROOT_INO, b"a")
+    await put_file(pair.two, "inside", b"2" * 5000, folder)
+    await write(pair.two, find(pair.two, "old"), b"2" * 100)
+    await pair.meet()
+    assert await pair.files() == {"a": None, "a/inside": b"2" * 5000, "old": b"2" * 100 + b"0" * 4900}
+    assert [record.levelname for record in caplog.records if record.name == "storefs.tree.rebase"] == ["ERROR"]

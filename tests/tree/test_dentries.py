@@ -50,6 +50,15 @@ def test_link_counts_follow_from_the_names(tree):
     assert list(tree.dentries.ancestors(12)) == [12, 11, 1]
 
 
+def test_a_directory_that_is_its_own_ancestor_is_noticed(tree):
+    for ino, parent in ((11, 1), (12, 11), (13, 12), (14, 13)):
+        make(tree, ino, b"folder", parent=parent, mode=0o040755)
+    assert not any(tree.dentries.is_below_itself(ino) for ino in (1, 11, 12, 13, 14))
+    tree.dentries.remove(11, b"folder")
+    tree.dentries.insert(13, b"folder2", 12, 99, 0o040755)
+    assert [ino for ino in (11, 12, 13, 14) if tree.dentries.is_below_itself(ino)] == [12, 13]
+
+
 def test_a_directory_has_one_name(tree):
     make(tree, 11, b"folder", mode=0o040755)
     with pytest.raises(apsw.ConstraintError):
