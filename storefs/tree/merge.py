@@ -76,6 +76,7 @@ class Merge:
         self._stale_before_ns = stale_before_ns
         self._now_ns = now_ns
         self._wishes: list[Wish] = []
+        self._emptied: dict[int, Version] = {}
         self.conflicts = 0
         self.dissolved: list[Remains] = []
 
@@ -90,6 +91,7 @@ class Merge:
         self._wishes = list(wishes)
         for ino in sorted(base.keys() | mine.keys() | theirs.keys()):
             self._merge(ino, base.get(ino), mine.get(ino), theirs.get(ino))
+        self._remove_empty()
         for wish in sorted(self._wishes, key=lambda one: (one.at, one.ino)):
             self._place(wish.ino, wish.at, wish.place, self._mine)
         self._house_strays()
@@ -108,8 +110,10 @@ class Merge:
         elif mine is None and theirs is not None:
             added = _less(theirs.names, base)
             wrote = base is None or theirs.cid != base.cid
-            if wrote or added or self._has_entries(ino):
+            if wrote or added:
                 self._keep(ino, theirs, theirs, added or theirs.names)
+            elif theirs.kind == schema.DIRECTORY_KIND:
+                self._emptied[ino] = theirs
             else:
                 self._remove(ino, theirs)
 
@@ -269,6 +273,12 @@ class Merge:
         else:
             self._settle(ino, Name(ROOT_INO, LOST_AND_FOUND), place.kind, self._mine)
         return ino
+
+    def _remove_empty(self) -> None:
+        """Remove the directories that I removed, from the innermost on, but for those that something is in."""
+        while empty := [ino for ino in self._emptied if not self._has_entries(ino)]:
+            for ino in empty:
+                self._remove(ino, self._emptied.pop(ino))
 
     # --- the shape of the tree ----------------------------------------------------------------------------------------
 

@@ -291,3 +291,18 @@ async def test_what_fits_nowhere_row_by_row_is_merged_inode_by_inode(pair, autoj
     await pair.meet()
     assert await pair.files() == {"a": None, "a/inside": b"2" * 5000, "old": b"2" * 100 + b"0" * 4900}
     assert [record.levelname for record in caplog.records if record.name == "storefs.tree.rebase"] == ["ERROR"]
+
+
+async def test_a_tree_removed_here_and_given_other_modes_there_is_removed(pair, autojump_clock):
+    folder = create(pair.one, "folder", mode=FOLDER_MODE)
+    inner = create(pair.one, "inner", folder, FOLDER_MODE)
+    files = [await put_file(pair.one, f"{number}", b"0" * 100, inner) for number in range(3)]
+    await pair.begin()
+    for ino in (folder, inner, *files):
+        await pair.one.attributes.set(ino, Changes(mode=0o700))
+    for name in (b"0", b"1", b"2"):
+        pair.two.names.unlink(inner, name)
+    pair.two.names.rmdir(folder, b"inner")
+    pair.two.names.rmdir(ROOT_INO, b"folder")
+    await pair.meet()
+    assert await pair.files() == {}
