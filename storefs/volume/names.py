@@ -175,10 +175,11 @@ class Names:
     def forget(self, ino: int, count: int) -> None:
         """Take references away; a file without a name that nobody uses any more is gone for good."""
         if self._references.remove(ino, count) and self._engine.tree.local.is_orphan(ino):
-            self._engine.drafts.drop(ino)
             with self._tree.database.transaction():
                 self._tree.inodes.remove(ino)
                 self._tree.local.remove_orphan(ino)
+                self._settle_draft(ino)
+            self._engine.drafts.drop(ino)
 
     def path_of(self, ino: int) -> bytes:
         """Return one path of a file, from the root of the tree. Raises PosixError (ENOENT) when it has no name."""
@@ -264,9 +265,7 @@ class Names:
         cookie = self._tree.dentries.remove(parent, name)
         if _dies(inode):
             self._tree.inodes.remove(inode.ino)
-            if self._engine.drafts.get(inode.ino) is not None:
-                # Should the file come back by another mount's commit, what was staged of it must not.
-                self._tree.shards.absorb(inode.ino, 0, FILE_BYTES_MAX, self._engine.staging.end)
+            self._settle_draft(inode.ino)
         else:
             self._tree.inodes.update(inode.ino, **self._attributes.changed_times(inode, now_ns))
         return cookie
@@ -277,6 +276,11 @@ class Names:
             return None
         remains = orphans.save(self._tree.database, inode.ino)
         return partial(orphans.restore, self._tree.database, self._tree.local, remains)
+
+    def _settle_draft(self, ino: int) -> None:
+        """Should a file that goes come back by another mount's commit: what was staged of it until now must not."""
+        if self._engine.drafts.get(ino) is not None:
+            self._tree.shards.absorb(ino, 0, FILE_BYTES_MAX, self._engine.staging.end)
 
     def _drop_draft(self, inode: Inode | None) -> None:
         if inode is not None and _dies(inode) and inode.ino not in self._references:

@@ -197,6 +197,25 @@ async def test_staged_writes_of_a_removed_file_stay_away_when_it_comes_back(worl
             assert await read(two, file) == b"1" * 5000
 
 
+async def test_staged_writes_of_an_orphan_that_was_let_go_stay_away_when_it_comes_back(world, tmp_path, autojump_clock):
+    async with world.engine_at(tmp_path / "1") as one:
+        async with world.engine_at(tmp_path / "2") as two:
+            file = await put_file(one, "file", b"0" * 5000)
+            await one.files.fsync()
+            await two.engine.follower.poll()
+            await write(two, create(two, "keeps the log"), b"k")
+            two.references.add(file)
+            two.names.unlink(ROOT_INO, b"file")
+            await write(two, file, b"2" * 1000, 1000)
+            two.names.forget(file, 1)
+            await write(one, file, b"1" * 5000)
+            await one.files.fsync()
+            await two.engine.follower.poll()
+            assert await read(two, file) == b"1" * 5000
+        async with world.engine_at(tmp_path / "2") as two:
+            assert await read(two, file) == b"1" * 5000
+
+
 async def test_an_orphans_staged_writes_stay_out_of_the_file_that_comes_back(pair, autojump_clock):
     file = await put_file(pair.one, "file", b"0" * 5000)
     await pair.begin()

@@ -40,7 +40,7 @@ def test_mounts_agree_and_lose_nothing(seed, fast_folder, batch):
     assert crashes > runs / 20
 
 
-@pytest.mark.parametrize("run", [4046230774, 2877457554, 1808989811])
+@pytest.mark.parametrize("run", [4046230774, 2877457554, 1808989811, 1239122518])
 def test_seeds_that_failed_once(fast_folder, run):
     simulate(run, fast_folder / "run")
 
