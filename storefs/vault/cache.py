@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -19,7 +18,11 @@ Settings = tuple[int, int, float | None]
 
 
 class Cache:
-    """The write-back of a vault, if it has one. Every call is made inside ``entered``."""
+    """The write-back of a vault, if it has one.
+
+    A vault does everything inside ``with cache``: that keeps other threads out, and raises what the latest flush in the
+    background raised, once.
+    """
 
     def __init__(self, file: VaultFile) -> None:
         self._file = file
@@ -29,14 +32,15 @@ class Cache:
         self._failure: KohakuVaultError | None = None
         _every.add(self)
 
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Keep other threads out. Raises what the latest flush in the background raised, once."""
-        with self._file.lock:
+    def __enter__(self) -> None:
+        self._file.lock.acquire()
+        if self._failure is not None:
             failure, self._failure = self._failure, None
-            if failure is not None:
-                raise failure
-            yield
+            self._file.lock.release()
+            raise failure
+
+    def __exit__(self, *error: object) -> None:
+        self._file.lock.release()
 
     @property
     def settings(self) -> Settings | None:
@@ -94,7 +98,7 @@ class Cache:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Nothing is written inside. Other threads may use the vault."""
-        with self.entered():
+        with self:
             held = self._held
         if held is None:
             yield
@@ -137,7 +141,7 @@ class Cache:
 
     def forked(self) -> None:
         """In a child process: what is held is the parent's to write, and so are its thread and its lock."""
-        self._file.lock = threading.RLock()
+        self._file.forked()
         self._flusher = self._failure = None
         if self._held is not None:
             self._held.clear()

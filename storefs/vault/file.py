@@ -1,6 +1,5 @@
 """The file of a vault: one connection for many threads, tried again while another process writes."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -59,11 +58,14 @@ class VaultFile:
         self.options = options
         self.lock = threading.RLock()
         """Held by whoever uses the table."""
-        self._left_behind: list[apsw.Connection] = []
-        self._closed = False
-        self._pid = os.getpid()
-        with _translated(self.path):
+        self._left_behind: list[apsw.Connection] = []  # closing them would take the parent's locks away
+        self._idle: list[tuple[apsw.Connection, Table]] = []
+        self._closed = self._is_child = False
+        try:
             self._connection, self._table = self._connect(create=not options.read_only)
+        except apsw.Error as error:
+            raise _translated(error, self.path) from error
+        self._usable = True
 
     @property
     def in_memory(self) -> bool:
@@ -72,59 +74,70 @@ class VaultFile:
 
     def run(self, call: Callable[[Table], T]) -> T:
         """Return ``call(table)``, tried again while the file is busy. Raises the vault's errors."""
+        failed = 0
         with self.lock:
-            table = self._own()
-            for failed in range(1, self.options.retries + 1):
+            while True:
                 try:
-                    with _translated(self.path):
-                        return call(table)
-                except DatabaseBusy:
-                    if failed == self.options.retries:
-                        raise
+                    return call(self._table if self._usable else self._own())
+                except apsw.Error as error:
+                    failed += 1
+                    known = _translated(error, self.path)
+                    if not isinstance(known, DatabaseBusy) or failed == self.options.retries:
+                        raise known from error
                 time.sleep(self.options.backoff_base * 2 ** (failed - 1))
-        raise AssertionError("there is one try at least")
 
     @contextmanager
     def reading(self) -> Iterator[Table]:
         """Hand out the table as it is now, for as long as it takes, without keeping anybody waiting."""
-        if self.in_memory:
-            with self.lock, _translated(self.path):
-                yield self._own()
-            return
-        with self.lock:
-            self._own()
-        with _translated(self.path):
-            connection, table = self._connect(create=False, read_only=True)
+        try:
+            if self.in_memory:
+                with self.lock:
+                    yield self._table if self._usable else self._own()
+                return
+            with self.lock:
+                self._own()
+                connection, table = self._idle.pop() if self._idle else self._connect(create=False, read_only=True)
             try:
                 with table.transaction("DEFERRED"):
                     yield table
-            finally:
+            except BaseException:
                 connection.close()
+                raise
+            with self.lock:
+                self._idle.append((connection, table))
+        except apsw.Error as error:
+            raise _translated(error, self.path) from error
+
+    def forked(self) -> None:
+        """In a child process: SQLite's connections stay with the parent, and so does the lock."""
+        self.lock = threading.RLock()
+        self._left_behind += [self._connection, *(connection for connection, _ in self._idle)]
+        self._idle = []
+        self._usable, self._is_child = False, True
 
     def optimize(self) -> None:
         """Give unused space back, and let SQLite look at its statistics."""
+        self.run(Table.sweep)
         self.run(lambda _table: self._connection.execute("VACUUM").fetchall())
         self.run(lambda _table: self._connection.execute("PRAGMA optimize").fetchall())
 
     def close(self) -> None:
         """Close the file; more than once is no error."""
         with self.lock:
-            if not self._closed and self._pid == os.getpid():
-                with _translated(self.path):
-                    self._connection.close()
-            self._closed = True
+            if not self._closed and not self._is_child:
+                for connection in [*(idle for idle, _ in self._idle), self._connection]:
+                    connection.close()
+            self._closed, self._usable, self._idle = True, False, []
 
     def _own(self) -> Table:
-        """Return the table over a connection of this process: SQLite's do not survive a fork."""
+        """Return the table, over a connection that is this process's own."""
         if self._closed:
             raise KohakuVaultError(f"the vault {self.path} is closed")
-        if self._pid != os.getpid():
+        if self._is_child:
             if self.in_memory:
                 raise KohakuVaultError("a vault in memory stays with the process that made it")
-            self._left_behind.append(self._connection)  # closing it would take the parent's locks away
-            self._pid = os.getpid()
-            with _translated(self.path):
-                self._connection, self._table = self._connect(create=False)
+            self._connection, self._table = self._connect(create=False)
+            self._is_child, self._usable = False, True
         return self._table
 
     def _connect(self, *, create: bool, read_only: bool = False) -> tuple[apsw.Connection, Table]:
@@ -149,18 +162,16 @@ class VaultFile:
             raise
 
 
-@contextmanager
-def _translated(path: str) -> Iterator[None]:
-    """Let SQLite's errors come out as the vault's."""
-    try:
-        yield
-    except (apsw.BusyError, apsw.LockedError) as error:
-        raise DatabaseBusy(f"{path} is busy: {error}") from error
-    except apsw.ReadOnlyError as error:
-        raise InvalidArgument(f"{path} is open for reading only") from error
-    except (apsw.NotADBError, apsw.CorruptError) as error:
-        raise Damaged(f"{path} is no readable vault: {error}") from error
-    except (apsw.FullError, apsw.IOError, apsw.CantOpenError) as error:
-        raise IoError(f"{path}: {error}") from error
-    except apsw.Error as error:
-        raise KohakuVaultError(f"{path}: {error}") from error
+def _translated(error: apsw.Error, path: str) -> KohakuVaultError:
+    """Return what an error of SQLite is to whoever uses a vault."""
+    match error:
+        case apsw.BusyError() | apsw.LockedError():
+            return DatabaseBusy(f"{path} is busy: {error}")
+        case apsw.ReadOnlyError():
+            return InvalidArgument(f"{path} is open for reading only")
+        case apsw.NotADBError() | apsw.CorruptError():
+            return Damaged(f"{path} is no readable vault: {error}")
+        case apsw.FullError() | apsw.IOError() | apsw.CantOpenError():
+            return IoError(f"{path}: {error}")
+        case _:
+            return KohakuVaultError(f"{path}: {error}")

@@ -78,7 +78,7 @@ class KVault(VaultMapping):
         piece = self._piece(chunk_size)
         if size is not None and size < 0:
             raise InvalidArgument(f"size={size} must not be negative")
-        with opened(reader, size, piece) as source, self._cache.entered():
+        with opened(reader, size, piece) as source, self._cache:
 
             def put(table: Table) -> None:
                 source.rewind()
@@ -100,11 +100,14 @@ class KVault(VaultMapping):
             except OSError as error:
                 raise IoError(f"cannot write what {name!r} holds: {error}") from error
 
-        with self._cache.entered():
+        with self._cache:
             cached = self._cache.get(name)
-        if cached is not None:
-            write(cached)
-            return len(cached)
+            found = self._file.run(lambda table: table.short(name, piece)) if cached is None else (0, cached)
+        if found is None:
+            raise NotFound(key)
+        if found[1] is not None:
+            write(found[1])
+            return len(found[1])
         with self._file.reading() as table:
             copied = table.copy(name, write, piece)
         if copied is None:
@@ -132,17 +135,17 @@ class KVault(VaultMapping):
         value longer than ``cap_bytes`` is written at once. What is in memory dies with the process. When there is a
         cache already, what it holds is written first.
         """
-        with self._cache.entered():
+        with self._cache:
             self._cache.enable(cap_bytes, flush_threshold, flush_interval)
 
     def disable_cache(self) -> None:
         """Write what the cache holds, and go on without it. If writing raises, the cache and what it holds stay."""
-        with self._cache.entered():
+        with self._cache:
             self._cache.disable()
 
     def flush_cache(self) -> int:
         """Write what the cache holds; return how many values that were: 0 while ``lock_cache`` holds it."""
-        with self._cache.entered():
+        with self._cache:
             return self._cache.flush()
 
     @contextmanager
@@ -177,7 +180,7 @@ class KVault(VaultMapping):
 
     def optimize(self) -> None:
         """Write what the cache holds, give unused space back, and renew SQLite's statistics. Writers wait meanwhile."""
-        with self._cache.entered():
+        with self._cache:
             self._cache.flush()
             self._file.optimize()
 

@@ -32,7 +32,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
     def put(self, key: Key, value: Value) -> None:
         """Set a value. Raises InvalidArgument for a key that is neither str nor bytes, or a value that is not bytes."""
         name, data = key_bytes(key), value_bytes(value)
-        with self._cache.entered():
+        with self._cache:
             if not self._cache.put(name, data):
                 self._file.run(lambda table: table.put(name, data))
 
@@ -47,7 +47,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
         documentation of KohakuVault has the default stand for both.)
         """
         name = key_bytes(key)
-        with self._cache.entered():
+        with self._cache:
             found = self._cache.get(name)
             if found is None:
                 found = self._file.run(lambda table: table.get(name))
@@ -56,14 +56,14 @@ class VaultMapping(MutableMapping[Key, bytes]):
     def delete(self, key: Key) -> bool:
         """Remove a value; return whether there was one."""
         name = key_bytes(key)
-        with self._cache.entered():
+        with self._cache:
             there = self._file.run(lambda table: table.delete(name))
             return self._cache.discard(name) or there
 
     def exists(self, key: Key) -> bool:
         """Whether there is a value of that key."""
         name = key_bytes(key)
-        with self._cache.entered():
+        with self._cache:
             return self._cache.get(name) is not None or self._file.run(lambda table: table.size(name)) is not None
 
     def put_many(self, items: Mapping[Any, Value] | Iterable[tuple[Key, Value]]) -> int:
@@ -73,7 +73,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
         """
         pairs = items.items() if isinstance(items, Mapping) else items
         listed = [(key_bytes(key), value_bytes(value)) for key, value in pairs]
-        with self._cache.entered():
+        with self._cache:
             count = self._file.run(lambda table: table.put_many(listed))
             for name, _ in listed:
                 self._cache.discard(name)
@@ -82,7 +82,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
     def get_many(self, keys: Iterable[Key]) -> dict[bytes, bytes]:
         """Return the values of those keys that have one, all of one moment, in the order of ``keys``."""
         names = [key_bytes(key) for key in keys]
-        with self._cache.entered():
+        with self._cache:
             cached = {name: found for name in names if (found := self._cache.get(name)) is not None}
 
             def read(table: Table) -> dict[bytes, bytes]:
@@ -97,7 +97,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
         name = key_bytes(key)
         if offset < 0 or length < 0:
             raise InvalidArgument(f"offset={offset} and length={length} must not be negative")
-        with self._cache.entered():
+        with self._cache:
             found = self._cache.get(name)
             if found is not None:
                 return found[offset : offset + length]
@@ -130,7 +130,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
 
     def __len__(self) -> int:
         """Return how many keys there are."""
-        with self._cache.entered():
+        with self._cache:
             fresh = self._cache.items(b"")
 
             def count(table: Table) -> int:
@@ -150,7 +150,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
         """
         start, at = key_bytes(prefix), None if after is None else key_bytes(after)
         while True:
-            with self._cache.entered():
+            with self._cache:
                 page = self._file.run(lambda table, at=at: table.keys(start, at, _PAGE_KEYS))  # type: ignore[misc]
                 last = page[-1] if len(page) == _PAGE_KEYS else None
                 page = _merged(page, list(self._cache.items(start)), at, last)
@@ -163,7 +163,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
         """Yield (key, value) of the same keys. A page is of one moment."""
         start, at = key_bytes(prefix), None if after is None else key_bytes(after)
         while True:
-            with self._cache.entered():
+            with self._cache:
                 page = dict(
                     self._file.run(
                         lambda table, at=at: table.items(start, at, _PAGE_KEYS, _PAGE_BYTES)  # type: ignore[misc]
@@ -197,7 +197,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
     def pop(self, key: Key, default: Any = _MISSING) -> Any:
         """Remove a value and return it, in one transaction; ``default`` when there is none. Raises NotFound."""
         name = key_bytes(key)
-        with self._cache.entered():
+        with self._cache:
 
             def take(table: Table) -> bytes | None:
                 with table.transaction():
@@ -216,7 +216,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
     def setdefault(self, key: Key, default: Value = b"") -> bytes:
         """Return a value; when there is none, set ``default`` first, in the same transaction."""
         name, data = key_bytes(key), value_bytes(default)
-        with self._cache.entered():
+        with self._cache:
             cached = self._cache.get(name)
             if cached is not None:
                 return cached
@@ -241,7 +241,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
 
     def clear(self) -> None:
         """Remove all values."""
-        with self._cache.entered():
+        with self._cache:
             self._file.run(Table.clear)
             self._cache.clear()
 

@@ -4,8 +4,9 @@ A value lies in its row. SQLite takes a billion bytes there at most: what a long
 lies in parts of that length in a table beside it, ``<table>_parts``. The column ``size`` is the length of all of it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import apsw
@@ -27,32 +28,43 @@ class Table:
         self._parts_name = f"{name}_parts"
         self._part_bytes = part_bytes
         self._table, self._parts = _quoted(name), _quoted(self._parts_name)
+        self._get_sql = f"SELECT value, size, id FROM {self._table} WHERE key = ?"
+        short = "CASE WHEN size <= ? AND size <= length(value) THEN value END"
+        self._short_sql = f"SELECT size, {short} FROM {self._table} WHERE key = ?"
+        self._put_sql = (
+            f"INSERT INTO {self._table} (key, value, size) VALUES (?, ?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value, size = excluded.size"
+        )
         if create:
             self._create()
+        # Parts of values that are not long any more are never looked at. Whoever knows of any takes them away; those of
+        # another process wait for ``sweep``. (A trigger would do it by itself, and make every put three times slower.)
+        self._has_parts = self._look_for_parts()
 
     def _create(self) -> None:
-        table, parts = self._table, self._parts
-        gone = f"BEGIN DELETE FROM {parts} WHERE id = old.id; END"
-        long = f"WHEN old.size > {self._part_bytes}"
         with self.transaction():
-            for sql in (
-                f"""CREATE TABLE IF NOT EXISTS {table} (
+            self._rows(
+                f"""CREATE TABLE IF NOT EXISTS {self._table} (
                     id    INTEGER PRIMARY KEY,
                     key   BLOB UNIQUE NOT NULL,
                     value BLOB NOT NULL,                -- the first part of it
                     size  INTEGER NOT NULL              -- bytes, with all parts
-                )""",
-                f"""CREATE TABLE IF NOT EXISTS {parts} (
+                )"""
+            )
+            self._rows(
+                f"""CREATE TABLE IF NOT EXISTS {self._parts} (
                     place INTEGER PRIMARY KEY,
                     id    INTEGER NOT NULL,             -- of the value's row
                     part  INTEGER NOT NULL,             -- 1, 2, ...
                     value BLOB NOT NULL,
                     UNIQUE (id, part)
-                )""",
-                f"CREATE TRIGGER IF NOT EXISTS {_quoted(f'{self._name}_gone')} AFTER DELETE ON {table} {long} {gone}",
-                f"CREATE TRIGGER IF NOT EXISTS {_quoted(f'{self._name}_set')} AFTER UPDATE ON {table} {long} {gone}",
-            ):
-                self._rows(sql)
+                )"""
+            )
+
+    def _look_for_parts(self) -> bool:
+        """Whether there are parts. A file of KohakuVault that is opened to be read has no table of them."""
+        there = self._rows("SELECT 1 FROM sqlite_schema WHERE name = ?", (self._parts_name,))
+        return bool(there and self._rows(f"SELECT 1 FROM {self._parts} LIMIT 1"))
 
     def _rows(self, sql: str, bindings: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql, bindings).fetchall()
@@ -80,7 +92,7 @@ class Table:
 
     def get(self, key: bytes) -> bytes | None:
         """Return a value, or None."""
-        row = self._connection.execute(f"SELECT value, size, id FROM {self._table} WHERE key = ?", (key,)).fetchone()
+        row = self._connection.execute(self._get_sql, (key,)).fetchone()
         if row is None:
             return None
         value, size, number = row
@@ -106,7 +118,7 @@ class Table:
         """Return up to ``limit`` keys that start with ``prefix`` and are greater than ``after``, in order."""
         where, bindings = _range(prefix, after)
         sql = f"SELECT key FROM {self._table} WHERE {where} ORDER BY key LIMIT ?"
-        return [row[0] for row in self._rows(sql, (*bindings, limit))]
+        return list(chain.from_iterable(self._connection.execute(sql, (*bindings, limit))))
 
     def items(self, prefix: bytes, after: bytes | None, limit: int, limit_bytes: int) -> list[tuple[bytes, bytes]]:
         """Return the same keys with their values: fewer when these get longer than ``limit_bytes``, one at least."""
@@ -125,6 +137,11 @@ class Table:
         """Return part of a value, less than ``length`` bytes at its end; None when there is no value."""
         found = b"".join(self._pieces(key, offset, length, length or 1))
         return found if found or self.size(key) is not None else None
+
+    def short(self, key: bytes, most: int) -> tuple[int, bytes | None] | None:
+        """Return a value's length, and the value if that is no more than ``most``; None when there is no value."""
+        row = self._connection.execute(self._short_sql, (most, key)).fetchone()
+        return None if row is None else (row[0], row[1])
 
     def copy(self, key: bytes, write: Callable[[bytes], object], piece_bytes: int) -> int | None:
         """Hand a value to ``write`` piece by piece; return how long it is, or None."""
@@ -176,25 +193,34 @@ class Table:
 
             self.put_from(key, size, read, self._part_bytes)
             return
-        self._connection.execute(
-            f"INSERT INTO {self._table} (key, value, size) VALUES (?, ?, ?)"
-            " ON CONFLICT (key) DO UPDATE SET value = excluded.value, size = excluded.size",
-            (key, value, size),
-        )
-
-    def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> int:
-        """Set values, all or none of them; return how many."""
-        count = 0
+        if not self._has_parts:
+            self._connection.execute(self._put_sql, (key, value, size))
+            return
         with self.transaction():
-            for key, value in items:
-                self.put(key, value)
-                count += 1
-        return count
+            self._connection.execute(self._put_sql, (key, value, size))
+            self._drop_parts(key)
+
+    def _drop_parts(self, key: bytes) -> None:
+        self._rows(f"DELETE FROM {self._parts} WHERE id = (SELECT id FROM {self._table} WHERE key = ?)", (key,))
+
+    def put_many(self, items: Sequence[tuple[bytes, bytes]]) -> int:
+        """Set values, all or none of them; return how many. Of one key the last."""
+        most = self._part_bytes
+        with self.transaction():
+            if not self._has_parts and all(len(value) <= most for _, value in items):
+                self._connection.executemany(self._put_sql, ((key, value, len(value)) for key, value in items))
+            else:
+                for key, value in items:
+                    self.put(key, value)
+        return len(items)
 
     def put_from(
         self, key: bytes, size: int, read: Callable[[int], bytes | bytearray | memoryview], piece_bytes: int
     ) -> None:
         """Set a value of ``size`` bytes that ``read`` hands out piece by piece. Raises IoError when that ends early."""
+        if size <= min(piece_bytes, self._part_bytes):
+            self.put(key, _whole(size, read))
+            return
         first = min(size, self._part_bytes)
         with self.transaction():
             ((number,),) = self._rows(
@@ -202,7 +228,9 @@ class Table:
                 " DO UPDATE SET value = excluded.value, size = excluded.size RETURNING id",
                 (key, first, size),
             )
+            self._rows(f"DELETE FROM {self._parts} WHERE id = ?", (number,))
             self._fill(self._name, number, first, read, piece_bytes)
+            self._has_parts = self._has_parts or size > first
             for part, start in enumerate(range(first, size, self._part_bytes), start=1):
                 length = min(self._part_bytes, size - start)
                 ((place,),) = self._rows(
@@ -234,12 +262,40 @@ class Table:
 
     def delete(self, key: bytes) -> bool:
         """Remove a value; return whether there was one."""
+        if not self._has_parts:
+            return self._delete(key)
+        with self.transaction():
+            self._drop_parts(key)
+            return self._delete(key)
+
+    def _delete(self, key: bytes) -> bool:
         self._connection.execute(f"DELETE FROM {self._table} WHERE key = ?", (key,))
         return self._connection.changes() > 0
 
     def clear(self) -> None:
         """Remove all values."""
-        self._connection.execute(f"DELETE FROM {self._table}")
+        with self.transaction():
+            self._rows(f"DELETE FROM {self._table}")
+            self._rows(f"DELETE FROM {self._parts}")
+
+    def sweep(self) -> None:
+        """Remove parts that no value has."""
+        self._rows(
+            f"DELETE FROM {self._parts} WHERE id NOT IN (SELECT id FROM {self._table} WHERE size > length(value))"
+        )
+
+
+def _whole(size: int, read: Callable[[int], bytes | bytearray | memoryview]) -> bytes:
+    """Return all of a short value. Raises IoError when there are not ``size`` bytes."""
+    value = b""
+    while len(value) < size:
+        piece = read(size - len(value))
+        if not piece:
+            raise IoError(f"what was to be stored ended {size - len(value)} bytes early")
+        value += piece
+    if len(value) > size:
+        raise IoError(f"what was to be stored gave {len(value)} bytes where {size} were asked for")
+    return value
 
 
 def _quoted(name: str) -> str:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from storefs.vault import Damaged, InvalidArgument, IoError, NotFound
+from storefs.vault import Damaged, InvalidArgument, IoError, KVault, NotFound
 from storefs.vault import table as table_module
 
 # --- values -----------------------------------------------------------------------------------------------------------
@@ -138,6 +138,19 @@ def test_values_longer_than_a_row_takes(vault, length, seed):
     assert vault["one"] == value[::-1]
     vault.clear()
     assert vault._file._connection.execute("SELECT count(*) FROM kvault_parts").fetchall() == [(0,)]
+
+
+@pytest.mark.usefixtures("short_parts")
+def test_parts_that_another_process_left_are_swept(vault, path):
+    with KVault(path) as other:
+        vault["long"] = bytes(3000)
+        other["long"] = b"short"  # it has not seen the parts
+        assert vault["long"] == b"short"
+        assert vault._file._connection.execute("SELECT count(*) FROM kvault_parts").fetchall() == [(2,)]
+        vault.optimize()
+        assert vault._file._connection.execute("SELECT count(*) FROM kvault_parts").fetchall() == [(0,)]
+        other["long"] = bytes(2500)
+        assert vault["long"] == bytes(2500)
 
 
 @pytest.mark.usefixtures("short_parts")
