@@ -1,7 +1,8 @@
 """Tables of bytes by key, in an SQLite file: the layout that KohakuVault has, and longer values.
 
-A value lies in its row. SQLite takes a billion bytes there at most: what a longer value has beyond its first 512 MiB
-lies in parts of that length in a table beside it, ``<table>_parts``. The column ``size`` is the length of all of it.
+A value lies in its row. SQLite takes a billion bytes there at most, and has all of them in memory when the row is made
+(only zeros in a last column it has not): so what a value has beyond its first 32 MiB lies in parts of that length in a
+table beside it, ``<table>_parts``. The column ``size`` is the length of all of it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ import apsw
 
 from storefs.vault.errors import Damaged, InvalidArgument, IoError
 
-PART_BYTES = 512 << 20
+PART_BYTES = 32 << 20
 
 
 class Table:

@@ -4,6 +4,7 @@ import io
 import pickle
 import random
 
+import apsw
 import pytest
 
 from storefs.vault import Damaged, InvalidArgument, IoError, KVault, NotFound
@@ -117,7 +118,7 @@ def test_ranges(either):
 
 @pytest.fixture
 def short_parts(monkeypatch):
-    """Parts of 1000 bytes, where they have 512 MiB."""
+    """Parts of 1000 bytes, where they have 32 MiB."""
     monkeypatch.setattr(table_module.Table.__init__, "__kwdefaults__", {"part_bytes": 1000})
 
 
@@ -161,6 +162,27 @@ def test_a_lost_part_is_damage(vault):
         vault["key"]
     with pytest.raises(Damaged):
         vault.get_to_file("key", io.BytesIO())
+
+
+def test_long_values_take_little_memory(path):
+    length, piece = 200 << 20, bytes(1 << 20)
+
+    class Zeros:
+        def read(self, wanted):
+            return piece[:wanted]
+
+    class Count:
+        seen = 0
+
+        def write(self, data):
+            self.seen += len(data)
+
+    with KVault(path, cache_kb=2000, mmap_size=0) as vault:
+        apsw.memory_high_water(True)
+        vault.put_file("long", Zeros(), size=length)
+        count = Count()
+        assert vault.get_to_file("long", count) == count.seen == length
+        assert apsw.memory_high_water() < 100 << 20
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
