@@ -25,38 +25,33 @@ class Exclusive:
         Raises PosixError (EEXIST) when another mount was first: then there is nothing left of ours. Raises
         NotCommitted when the store could not be asked: the name is taken back.
         """
-        if await self._won(parent, name, ino):
-            return
-        raise PosixError(errno.EEXIST, os.fsdecode(name))
+        try:
+            won = await self._won(ino)
+        except NotCommitted:
+            self._take_back(parent, name, ino)
+            raise
+        if not won:
+            raise PosixError(errno.EEXIST, os.fsdecode(name))
 
     async def renamed(self, ino: int) -> None:
         """Return when a rename just done is committed.
 
         Raises PosixError (ENOENT) when another mount renamed the file first; NotCommitted leaves open which name holds.
         """
-        if self._engine.limits.strict:
-            self._engine.exclusive.add(ino)
-            try:
-                await self._engine.committer.sync(cut=False)
-                if ino not in self._engine.exclusive:
-                    raise PosixError(errno.ENOENT, f"inode {ino} was renamed elsewhere")
-            finally:
-                self._engine.exclusive.discard(ino)
+        if not await self._won(ino):
+            raise PosixError(errno.ENOENT, f"inode {ino} was renamed elsewhere")
 
-    async def _won(self, parent: int, name: bytes, ino: int) -> bool:
+    async def _won(self, ino: int) -> bool:
+        """Return, once that is settled, whether an inode has the name that it was just given."""
         if not self._engine.limits.strict:
             return True
         exclusive = self._engine.exclusive
         exclusive.add(ino)
         try:
             await self._engine.committer.sync(cut=False)
-            won = ino in exclusive
-        except NotCommitted:
-            self._take_back(parent, name, ino)
-            raise
+            return ino in exclusive
         finally:
             exclusive.discard(ino)
-        return won
 
     def _take_back(self, parent: int, name: bytes, ino: int) -> None:
         there = self._names.lookup(parent, name)
