@@ -1,4 +1,4 @@
-"""One SQLite file with exactly one writing connection, and the transactions on it."""
+"""One SQLite file over one connection, and the transactions on it."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -70,7 +70,10 @@ def sync_log(path: Path) -> None:
 
 
 class Database:
-    """The writing connection. All calls are synchronous: code between two awaits is one step for everyone else."""
+    """A writing connection. All calls are synchronous: code between two awaits is one step for everyone else.
+
+    A replica has one, and another for changes that are made aside (see engine/aside): one of them writes at a time.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open ``path``, or make it with the tables of an empty tree. Raises Corrupt for a damaged file."""

@@ -104,7 +104,10 @@ class VaultFile:
                 connection.close()
                 raise
             with self.lock:
-                self._idle.append((connection, table))
+                if self._closed:
+                    connection.close()
+                else:
+                    self._idle.append((connection, table))
         except apsw.Error as error:
             raise _translated(error, self.path) from error
 

@@ -101,13 +101,12 @@ class KVault(VaultMapping):
                 raise IoError(f"cannot write what {name!r} holds: {error}") from error
 
         with self._cache:
-            cached = self._cache.get(name)
-            found = self._file.run(lambda table: table.short(name, piece)) if cached is None else (0, cached)
-        if found is None:
-            raise NotFound(key)
-        if found[1] is not None:
-            write(found[1])
-            return len(found[1])
+            found = self._cache.get(name)
+            if found is None:
+                found = self._file.run(lambda table: table.short(name, piece))
+        if found is not None:
+            write(found)
+            return len(found)
         with self._file.reading() as table:
             copied = table.copy(name, write, piece)
         if copied is None:

@@ -30,8 +30,7 @@ class Table:
         self._part_bytes = part_bytes
         self._table, self._parts = _quoted(name), _quoted(self._parts_name)
         self._get_sql = f"SELECT value, size, id FROM {self._table} WHERE key = ?"
-        short = "CASE WHEN size <= ? AND size <= length(value) THEN value END"
-        self._short_sql = f"SELECT size, {short} FROM {self._table} WHERE key = ?"
+        self._short_sql = f"SELECT value FROM {self._table} WHERE key = ? AND size <= ? AND size <= length(value)"
         self._put_sql = (
             f"INSERT INTO {self._table} (key, value, size) VALUES (?, ?, ?)"
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value, size = excluded.size"
@@ -139,10 +138,10 @@ class Table:
         found = b"".join(self._pieces(key, offset, length, length or 1))
         return found if found or self.size(key) is not None else None
 
-    def short(self, key: bytes, most: int) -> tuple[int, bytes | None] | None:
-        """Return a value's length, and the value if that is no more than ``most``; None when there is no value."""
-        row = self._connection.execute(self._short_sql, (most, key)).fetchone()
-        return None if row is None else (row[0], row[1])
+    def short(self, key: bytes, most: int) -> bytes | None:
+        """Return a value if it is there and no longer than ``most``, else None."""
+        row = self._connection.execute(self._short_sql, (key, most)).fetchone()
+        return None if row is None else row[0]
 
     def copy(self, key: bytes, write: Callable[[bytes], object], piece_bytes: int) -> int | None:
         """Hand a value to ``write`` piece by piece; return how long it is, or None."""
@@ -220,7 +219,7 @@ class Table:
     ) -> None:
         """Set a value of ``size`` bytes that ``read`` hands out piece by piece. Raises IoError when that ends early."""
         if size <= min(piece_bytes, self._part_bytes):
-            self.put(key, _whole(size, read))
+            self.put(key, b"".join(_taken(size, read, piece_bytes)))
             return
         first = min(size, self._part_bytes)
         with self.transaction():
@@ -251,15 +250,8 @@ class Table:
         if not length:
             return
         with self._connection.blob_open("main", name, "value", row, True) as blob:
-            left = length
-            while left > 0:
-                piece = read(min(piece_bytes, left))
-                if not piece:
-                    raise IoError(f"what was to be stored ended {left} bytes early")
-                if len(piece) > left:
-                    raise IoError(f"what was to be stored gave {len(piece)} bytes where {left} were asked for")
+            for piece in _taken(length, read, piece_bytes):
                 blob.write(piece)
-                left -= len(piece)
 
     def delete(self, key: bytes) -> bool:
         """Remove a value; return whether there was one."""
@@ -286,17 +278,19 @@ class Table:
         )
 
 
-def _whole(size: int, read: Callable[[int], bytes | bytearray | memoryview]) -> bytes:
-    """Return all of a short value. Raises IoError when there are not ``size`` bytes."""
-    value = b""
-    while len(value) < size:
-        piece = read(size - len(value))
+def _taken(
+    length: int, read: Callable[[int], bytes | bytearray | memoryview], piece_bytes: int
+) -> Iterator[bytes | bytearray | memoryview]:
+    """Yield ``length`` bytes of what ``read`` hands out, piece by piece. Raises IoError when there are not so many."""
+    left = length
+    while left > 0:
+        piece = read(min(piece_bytes, left))
         if not piece:
-            raise IoError(f"what was to be stored ended {size - len(value)} bytes early")
-        value += piece
-    if len(value) > size:
-        raise IoError(f"what was to be stored gave {len(value)} bytes where {size} were asked for")
-    return value
+            raise IoError(f"what was to be stored ended {left} bytes early")
+        if len(piece) > left:
+            raise IoError(f"what was to be stored gave {len(piece)} bytes where {left} were asked for")
+        left -= len(piece)
+        yield piece
 
 
 def _quoted(name: str) -> str:

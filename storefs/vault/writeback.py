@@ -107,7 +107,7 @@ class WriteBack:
 
 
 class IdleFlusher:
-    """A thread that calls ``flush`` whenever it is due: ``idle_s`` says after how many seconds that is next."""
+    """A thread that calls ``flush`` whenever it is due: ``due_s`` says in how many seconds that is next."""
 
     def __init__(self, due_s: Callable[[], float], flush: Callable[[], None]) -> None:
         self._due_s = due_s

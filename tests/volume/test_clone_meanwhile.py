@@ -28,8 +28,8 @@ from storefs.volume.attributes import Changes
 from tests.volume.clones import make_source, refused, shown, sliced, whole
 
 
-async def during(volume, change, source=b"/source"):
-    """Clone, and make a change between two slices."""
+async def during(volume, change, source=b"/source", at=3):
+    """Clone, and make a change after the slice number ``at``; return how many slices there were."""
     write_slice = clone._Copying._write
     turn = 0
 
@@ -37,7 +37,7 @@ async def during(volume, change, source=b"/source"):
         nonlocal turn
         write_slice(self, part)
         turn += 1
-        if turn == 3:
+        if turn == at:
             change(self)
 
     clone._Copying._write = spy
@@ -45,7 +45,8 @@ async def during(volume, change, source=b"/source"):
         await volume.cloner.clone(source, b"/copy")
     finally:
         clone._Copying._write = write_slice
-        assert turn >= 3
+        assert turn >= at
+    return turn
 
 
 async def test_others_see_it_whole_or_not_at_all(world, volume, tmp_path, seed, slices, autojump_clock):
@@ -78,26 +79,14 @@ async def test_others_see_it_whole_or_not_at_all(world, volume, tmp_path, seed, 
 
 
 @pytest.mark.parametrize("moment", range(1, 8, 2))
-async def test_killed_in_the_middle(world, tmp_path, seed, slices, moment, monkeypatch, autojump_clock):
+async def test_killed_in_the_middle(world, tmp_path, seed, slices, moment, autojump_clock):
     """What is left after a crash is the source, and what says that it is unfinished and can be removed."""
-    write_slice = clone._Copying._write
-    turn = 0
-
-    def spy(self, part):
-        nonlocal turn
-        write_slice(self, part)
-        turn += 1
-        if turn == moment:
-            copy_disk(tmp_path / "one", tmp_path / "killed")
-
     async with world.engine_at(tmp_path / "one") as volume:
         await make_source(volume, seed)
         await volume.files.fsync()
         wanted = await shown(volume, b"/source")
-        monkeypatch.setattr(clone._Copying, "_write", spy)
-        with trio.move_on_after(1):
-            await volume.cloner.clone(b"/source", b"/copy")
-    assert turn > moment, "the copy was made in the middle"
+        turns = await during(volume, lambda _: copy_disk(tmp_path / "one", tmp_path / "killed"), at=moment)
+    assert turns > moment, "the copy was made in the middle"
     async with world.engine_at(tmp_path / "killed") as volume:
         assert await shown(volume, b"/source") == wanted
         (left,) = set(whole(volume)) - {"source"}
