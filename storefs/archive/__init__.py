@@ -1,0 +1,1 @@
+"""The archive: small files packed by day and uid into DES shards, found without a database."""
