@@ -17,6 +17,7 @@ from storefs.objects.s3.faults import EXPECTED, by_code, explain
 from storefs.objects.s3.multipart import Upload
 from storefs.objects.s3.options import S3Options
 from storefs.objects.s3.ranged import RangedGets
+from storefs.objects.s3.window import Window
 from storefs.ports import Body
 
 T = TypeVar("T")
@@ -172,14 +173,15 @@ class S3Objects:
     async def _put(self, key: str, body: Body, condition: dict[str, str]) -> str:
         """Write the object in one piece or in parts, if ``condition`` holds."""
         address = {"Bucket": self._options.bucket, "Key": self._root + check_key(key)}
-        if body_size(body) > self._options.multipart_above:
+        size = body_size(body)
+        if size > self._options.multipart_above:
             return await Upload(self._client, self._ask, self._options, address, condition, body).run()
 
         def work() -> str:
             request = address | self._options.written | condition
             if isinstance(body, bytes):
                 return str(self._client.put_object(Body=body, **request)["ETag"])
-            with open_body(body) as stream:
+            with Window(open_body(body), 0, size) as stream:
                 return str(self._client.put_object(Body=stream, **request)["ETag"])
 
         return await self._ask(f"put {key}", work)

@@ -1,17 +1,17 @@
 """Sends a long body in parts, several at a time; the object appears whole or not at all."""
 
-import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import trio
 
 from storefs.errors import StorefsError, StoreUnavailable
 from storefs.objects.bodies import body_size, open_body
 from storefs.objects.s3.options import MIB, S3Options
+from storefs.objects.s3.window import Window
 from storefs.ports import Body
 
 _log = logging.getLogger(__name__)
@@ -28,48 +28,6 @@ class Ask(Protocol):
     async def __call__(self, doing: str, work: Callable[[], Any]) -> Any:
         """Return ``work()``; ``doing`` names the request in errors."""
         ...
-
-
-class Window(io.RawIOBase):
-    """``length`` bytes of ``stream`` from ``start`` on, as a stream of their own. Closing it closes ``stream``."""
-
-    def __init__(self, stream: BinaryIO, start: int, length: int) -> None:
-        self._stream = stream
-        self._start = start
-        self._length = length
-        self._at = 0
-        stream.seek(start)
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position within the window."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move within the window."""
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._length}[whence]
-        self._at = min(max(0, origin + offset), self._length)
-        self._stream.seek(self._start + self._at)
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Return up to ``size`` of the bytes left (all of them if negative or None)."""
-        left = self._length - self._at
-        piece = self._stream.read(left if size is None or size < 0 else min(size, left))
-        self._at += len(piece)
-        return piece
-
-    def close(self) -> None:
-        """Close the stream behind, too."""
-        self._stream.close()
-        super().close()
 
 
 @dataclass(frozen=True, slots=True)

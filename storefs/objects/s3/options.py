@@ -44,7 +44,7 @@ class S3Options:
     connect_timeout_s: float = 4.0
     read_timeout_s: float = 25.0
     connections: int = 16
-    multipart_above: int = 64 * MIB
+    multipart_above: int = 128 * MIB
     part_bytes: int = 16 * MIB
     part_workers: int = 4
 
