@@ -56,7 +56,7 @@ class Limits:
     sweep_s: float = 3600.0
     store_deadline_s: float = 60.0
     shard_bytes: int = 64 << 20
-    window_bytes: int = 32 << 20
+    window_bytes: int = 16 << 20
     partial_bytes: int = 16 << 20
     fetch_bytes: int = 16 << 20
     fetch_gap_bytes: int = 256 << 10
