@@ -14,7 +14,8 @@ class Row(Generic[Kind]):
     """A line of the table; read from a ``Metrics`` instance it is that instance's metric.
 
     Attributes:
-        name: its name in Prometheus (counters are shown with ``_total`` behind it).
+        name: its name in Prometheus (counters are shown with ``_total`` behind it): ``storefs_`` and the attribute, but
+            for ``des_``, which are the names of Data Easy Store.
         kind: Counter, Gauge or Histogram.
         text: what it counts, with its unit.
         labels: the names of its labels, in the order that ``labels()`` takes them.
@@ -29,7 +30,7 @@ class Row(Generic[Kind]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._attribute = name
-        self.name = f"storefs_{name}"
+        self.name = name if name.startswith("des_") else f"storefs_{name}"
 
     @overload
     def __get__(self, instance: None, owner: type) -> "Row[Kind]": ...
@@ -53,6 +54,9 @@ class Metrics:
     store_seconds = Row(Histogram, "How long requests to the object store took", "operation")
     store_bytes = Row(Counter, "Bytes of objects, in (read) and out (written)", "direction")
     store_retries = Row(Counter, "Requests to the object store that were tried again", "operation")
+    des_retrievals = Row(Counter, "Files asked of an archive, by what came of them", "backend", "status")
+    des_retrieval_seconds = Row(Histogram, "How long files of an archive took", "backend")
+    des_s3_range_calls = Row(Counter, "Ranges asked of an archive's store, by what they are", "backend", "type")
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -1,0 +1,168 @@
+"""Contents of files: payloads and big files, fetched, decoded, and held against their digests."""
+
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+
+from storefs.archive import proof
+from storefs.archive.indexes import Tail
+from storefs.archive.proof import Blocks
+from storefs.archive.requests import Kind, Requests
+from storefs.archive.routing import big_file_key
+from storefs.archive.shards import Shard
+from storefs.core.digest import digest
+from storefs.errors import Corrupt
+from storefs.model import Codec
+from storefs.ports import Offload
+from storefs.shard.codec import Buffer
+from storefs.shard.format import BigFileEntry, Entry, InlineEntry
+from storefs.shard.reader import decode_entry
+
+PIECE_BYTES = 4 << 20
+"""How much of a big file without digests of blocks is asked for at once."""
+
+_LONG_BYTES = 256 << 10
+"""Content above that is decoded and digested in a thread."""
+
+Write = Callable[[bytes], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that was found: its entry, the shard that has it, and the shard's end if that is just at hand."""
+
+    entry: Entry
+    shard: Shard
+    tail: Tail | None = None
+
+
+class Contents:
+    """Reads what entries stand for."""
+
+    def __init__(self, requests: Requests, offload: Offload) -> None:
+        self._requests = requests
+        self._offload = offload
+
+    async def whole(self, found: Found) -> bytes:
+        """Return a file's content. Raises Corrupt, ObjectMissing when shard or big file is gone, the store's errors."""
+        entry = found.entry
+        if isinstance(entry, BigFileEntry):
+            content = bytearray()
+            async for piece in self.pieces(found):
+                content += piece
+            return bytes(content)
+        return await self.decoded(await self._payload(found, entry, 0, entry.stored), entry, found.shard.key)
+
+    async def part(self, found: Found, start: int, end: int) -> bytes:
+        """Return the bytes ``start`` to ``end`` of a file, which has that many. Raises as ``whole`` does."""
+        entry = found.entry
+        if isinstance(entry, BigFileEntry):
+            return await self._big_part(found, entry, start, end)
+        if entry.codec is Codec.NONE and _inline_digest(entry, found.shard.key) is None:
+            part = await self._payload(found, entry, start, end - start)
+            _check_length(part, end - start, found)
+            return part
+        return (await self.whole(found))[start:end]
+
+    async def pieces(self, found: Found) -> AsyncGenerator[bytes, None]:
+        """Yield a file's content piece by piece: proven one by one where it has digests of blocks.
+
+        A big file without is proven as a whole: what was yielded is good once the end is reached. Raises as ``whole``
+        does.
+        """
+        entry = found.entry
+        if not isinstance(entry, BigFileEntry):
+            yield await self.whole(found)
+            return
+        blocks = _blocks(entry, found.shard.key)
+        if blocks is not None:
+            for number in range(len(blocks.digests)):
+                yield await self._block(found, entry, blocks, number)
+            return
+        hasher = hashlib.sha256()
+        for start in range(0, entry.size, PIECE_BYTES):
+            length = min(PIECE_BYTES, entry.size - start)
+            piece = await self._big(found, entry, start, length)
+            await self._offload.run(hasher.update, piece)
+            yield piece
+        if hasher.hexdigest() != entry.sha256:
+            raise Corrupt(f"{where(found)}: the content of {big_file_key(entry.sha256)} does not match its SHA-256")
+
+    async def decoded(self, payload: Buffer, entry: InlineEntry, label: str) -> bytes:
+        """Return the content of a payload. Raises Corrupt."""
+        if max(entry.size, len(payload)) <= _LONG_BYTES:
+            return content_of(payload, entry, label)
+        return await self._offload.run(content_of, payload, entry, label)
+
+    async def _payload(self, found: Found, entry: InlineEntry, start: int, length: int) -> bytes:
+        if length == 0:
+            return b""
+        start += entry.offset
+        at_hand = found.tail.part(start, length) if found.tail is not None else None
+        if at_hand is not None:
+            return at_hand
+        return await self._requests.range(found.shard.store, found.shard.key, start, length, Kind.PAYLOAD)
+
+    async def _big_part(self, found: Found, entry: BigFileEntry, start: int, end: int) -> bytes:
+        blocks = _blocks(entry, found.shard.key)
+        if blocks is None:
+            return await self._big(found, entry, start, end - start) if start < end else b""
+        part = bytearray()
+        for number in range(start // blocks.size, -(-end // blocks.size)) if start < end else ():
+            at = number * blocks.size
+            part += (await self._block(found, entry, blocks, number))[max(start - at, 0) : end - at]
+        return bytes(part)
+
+    async def _block(self, found: Found, entry: BigFileEntry, blocks: Blocks, number: int) -> bytes:
+        start = number * blocks.size
+        block = await self._big(found, entry, start, min(blocks.size, entry.size - start))
+        if await self._offload.run(digest, block) != blocks.digests[number]:
+            raise Corrupt(
+                f"{where(found)}: block {number} of {big_file_key(entry.sha256)} at {start} does not match its digest"
+            )
+        return block
+
+    async def _big(self, found: Found, entry: BigFileEntry, start: int, length: int) -> bytes:
+        data = await self._requests.range(found.shard.store, big_file_key(entry.sha256), start, length, Kind.BIG_FILE)
+        _check_length(data, length, found)
+        return data
+
+
+def content_of(payload: Buffer, entry: InlineEntry, label: str) -> bytes:
+    """Return the content of a payload, held against its digest if it has one. Raises Corrupt, naming the shard
+    ``label`` and the entry.
+    """
+    _inline_digest(entry, label)
+    content = decode_entry(payload, entry, label)
+    proof.check(entry, content, label)
+    return content
+
+
+def is_proven(entry: Entry, label: str) -> bool:
+    """Whether an entry has a digest of its content (of a big file: of its blocks). Raises Corrupt."""
+    found = _blocks(entry, label) if isinstance(entry, BigFileEntry) else _inline_digest(entry, label)
+    return found is not None
+
+
+def where(found: Found) -> str:
+    """Return shard and entry, for messages."""
+    return f"{found.shard.key}, entry {found.entry.name}"
+
+
+def _inline_digest(entry: InlineEntry, label: str) -> bytes | None:
+    try:
+        return proof.digest_of(entry)
+    except Corrupt as error:
+        raise Corrupt(f"{label}, {error}") from error
+
+
+def _blocks(entry: BigFileEntry, label: str) -> Blocks | None:
+    try:
+        return proof.blocks_of(entry)
+    except Corrupt as error:
+        raise Corrupt(f"{label}, {error}") from error
+
+
+def _check_length(data: bytes, expected: int, found: Found) -> None:
+    if len(data) != expected:
+        raise Corrupt(f"{where(found)}: {len(data)} bytes came, {expected} expected")
