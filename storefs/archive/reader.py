@@ -184,9 +184,15 @@ class ArchiveReader:
 
         The indexes of one route are in memory at a time. Raises Corrupt, and the store's errors.
         """
-        async with aclosing(self._walk.files(day)) as found:
+        async with aclosing(self.entries(day)) as found:
             async for one in found:
                 yield stat_of(one)
+
+    async def entries(self, day: str | None = None) -> AsyncGenerator[Found, None]:
+        """Yield the same as entries of their shards."""
+        async with aclosing(self._walk.files(day)) as found:
+            async for one in found:
+                yield one
 
     async def contents(self, day: str | None = None) -> AsyncGenerator[tuple[FileStat, bytes | None], None]:
         """Yield every file with its content, shard by shard; of big files None (``copy_to`` has theirs).

@@ -20,7 +20,7 @@ from storefs.engine.trips import Outcome, Trip, Trips, outcome_of
 from storefs.errors import Corrupt
 from storefs.model import ChunkId, ChunkPlace, Extent, ShardId
 from storefs.ports import Offload
-from storefs.shard.reader import decode_chunk
+from storefs.shard.reader import check_content, decode_chunk
 from storefs.tree.shards import ShardState
 from storefs.tree.tree import Tree
 
@@ -180,10 +180,12 @@ class Fetcher:
             if payload is not None:
                 return decode_chunk(payload, place)
             content = self._cache.content(place.chunk)
-            return decode_chunk(content, _plain(place)) if content is not None else None
+            if content is not None:
+                check_content(content, place)
         except Corrupt as error:
             self._distrust(place, error)
             return None
+        return content
 
     async def _fly_from_disk(self, path: Path | None, places: Sequence[ChunkPlace], flights: Sequence[_Flight]) -> None:
         """Read chunks from a shard file, or from the vault if ``path`` is None; from the store what is not there (any
@@ -223,11 +225,6 @@ class Fetcher:
         unsafe = {shard.shard for shard in self._tree.shards.dirty() if shard.state is not ShardState.UPLOADED}
         if place.shard not in unsafe:
             self._cache.drop(place)
-
-
-def _plain(place: ChunkPlace) -> ChunkPlace:
-    """Return the place as if the plain content itself were the payload."""
-    return ChunkPlace(place.chunk, place.shard, 0, place.size, type(place.codec).NONE, place.size)
 
 
 def _groups(places: Sequence[ChunkPlace]) -> Iterator[list[ChunkPlace]]:

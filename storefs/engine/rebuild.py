@@ -11,6 +11,7 @@ from storefs.engine.snapshots import Snapshots
 from storefs.errors import Corrupt, Diverged
 from storefs.model import ROOT_INO
 from storefs.ports import Offload
+from storefs.tree.database import remove_database
 from storefs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -53,8 +54,7 @@ async def replica_at_head(
 
     Raises Corrupt when the store does not hold enough for that, and the store's errors.
     """
-    for leftover in (path, *(path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm"))):
-        leftover.unlink(missing_ok=True)
+    remove_database(path)
     tree = await open_replica(path, info, snapshots)
     try:
         await follow(tree, journal, offload)

@@ -1,13 +1,14 @@
 """Reading shards: a chunk's payload, a local file, or any entry of a remote shard with three range requests."""
 
 import os
+import struct
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Self
 
 from storefs.core.digest import chunk_id
 from storefs.errors import Corrupt, ObjectMissing
-from storefs.model import ChunkPlace
+from storefs.model import ChunkId, ChunkPlace, ShardId
 from storefs.shard.codec import Buffer, decode
 from storefs.shard.format import FOOTER_BYTES, HEADER_BYTES, BigFileEntry, Entry, InlineEntry
 from storefs.shard.index import parse_footer, parse_header, parse_index
@@ -16,6 +17,8 @@ Get = Callable[[int, int | None], Awaitable[bytes]]
 """Fetches (start, length) of one object, as ``ObjectStore.get`` with its key bound does: a negative start counts from
 the end, with length None.
 """
+
+_PLACE = struct.Struct("<QQ")
 
 
 def decode_chunk(payload: Buffer, place: ChunkPlace) -> bytes:
@@ -27,9 +30,27 @@ def decode_chunk(payload: Buffer, place: ChunkPlace) -> bytes:
         data = _decode_whole(payload, place)
     except Corrupt as error:
         raise Corrupt(f"{_where(place)}: {error}") from error
-    if chunk_id(data) != place.chunk:
-        raise Corrupt(f"{_where(place)}: the content does not match its digest")
+    check_content(data, place)
     return data
+
+
+def check_content(data: Buffer, place: ChunkPlace) -> None:
+    """Hold plain content against the name of its chunk. Raises Corrupt, naming shard and chunk.
+
+    A chunk that is named by its place has nothing but its length that proves it.
+    """
+    if chunk_id(data) == place.chunk:
+        return
+    if len(data) != place.size or place.chunk != named_by_place(place.shard, place.offset, place.size):
+        raise Corrupt(f"{_where(place)}: the content does not match its digest")
+
+
+def named_by_place(shard: ShardId, offset: int, size: int) -> ChunkId:
+    """Return the name of a chunk whose digest nobody knows: content that another program packed, without one.
+
+    Nothing with a digest can be mistaken for it: that would take content whose BLAKE3 digest is this one.
+    """
+    return chunk_id(b"storefs chunk without a digest" + shard + _PLACE.pack(offset, size))
 
 
 def decode_entry(payload: Buffer, entry: InlineEntry, label: str) -> bytes:

@@ -53,6 +53,12 @@ def checkpoint(path: Path) -> None:
         connection.close()
 
 
+def remove_database(path: Path) -> None:
+    """Remove a file that nobody has open, with its log; one that is not there is no error."""
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+
+
 def sync_log(path: Path) -> None:
     """Make what is committed to the replica ``path`` survive a power cut as well. Runs in a thread.
 

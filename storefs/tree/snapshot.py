@@ -1,13 +1,16 @@
 """Snapshots: the tree at one commit as a plain SQLite file, and a new replica made from one."""
 
 import contextlib
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import apsw
 
+from storefs.core.storeinfo import StoreInfo
 from storefs.errors import Corrupt, UnknownFormat
+from storefs.model import ROOT_INO, ChunkPlace, Extent, ShardInfo
 from storefs.tree import apply, pending, schema
 from storefs.tree.database import Database
 from storefs.tree.local import Position
@@ -29,9 +32,7 @@ def write(source: Path, target: Path) -> SnapshotInfo:
     Works beside the replica's writing connection, in any thread: it reads one consistent state, leaves out what is only
     local, and undoes what is pending, so that the snapshot is the tree at exactly the replica's position.
     """
-    target.unlink(missing_ok=True)
-    with contextlib.closing(apsw.Connection(str(target))) as copy:
-        copy.execute("PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
+    with contextlib.closing(_fresh(target)) as copy:
         copy.execute("ATTACH ? AS replica", (str(source),))
         copy.execute("BEGIN").fetchall()
         copy.execute(schema.REPLICATED_SQL).fetchall()
@@ -47,19 +48,78 @@ def write(source: Path, target: Path) -> SnapshotInfo:
         net = pending.merge(changes)
         if net:
             apsw.Changeset.apply(apply.invert(net), copy, filter=pending.is_replicated)
-        info = {
-            "store": state["store"],
-            "seq": state["seq"],
-            "nonce": state["nonce"],
-            "chain": state["chain"],
-            "schema": schema.SCHEMA_VERSION,
-            "fingerprint": schema.fingerprint(),
-        }
-        copy.execute(_INFO_SQL)
-        copy.executemany("INSERT INTO snapshot VALUES (?, ?)", info.items())
+        _sign(copy, SnapshotInfo(state["store"], Position(state["seq"], state["nonce"], state["chain"])))
         copy.execute("COMMIT").fetchall()
         copy.execute("DETACH replica")
     return read_info(target)
+
+
+class SnapshotWriter:
+    """A snapshot that is written row by row: of a tree that no journal made. One thread at a time uses it."""
+
+    def __init__(self, target: Path, info: StoreInfo, position: Position) -> None:
+        """Begin a new file ``target``, with the root directory that ``info`` describes."""
+        self._info = SnapshotInfo(info.store, position)
+        self._connection = _fresh(target)
+        self._connection.execute("BEGIN").fetchall()
+        self._connection.execute(schema.REPLICATED_SQL).fetchall()
+        self.add_inode(ROOT_INO, info.root_mode, info.root_uid, info.root_gid, 0, info.created_ns)
+
+    def add_inode(self, ino: int, mode: int, uid: int, gid: int, size: int, time_ns: int) -> None:
+        """Add an inode; ``time_ns`` are all its times. A name has to follow, unless it is the root."""
+        self._add("inode", (ino, mode, uid, gid, size, ino, time_ns, time_ns, time_ns, 0, b""))
+
+    def add_name(self, parent: int, name: bytes, ino: int, mode: int) -> None:
+        """Add a name that leads to an inode. Listings go by inode numbers."""
+        self._add("dentry", (parent, name, ino, ino, stat.S_IFMT(mode) >> 12))
+
+    def add_extent(self, ino: int, extent: Extent) -> None:
+        """Add a part of a file's content."""
+        self._add("extent", (ino, extent.offset, extent.length, extent.chunk, extent.skip))
+
+    def add_chunk(self, place: ChunkPlace) -> None:
+        """Add a chunk, unless it is there."""
+        row = (place.chunk, place.shard, place.offset, place.stored, int(place.codec), place.size)
+        self._add("chunk", row, " OR IGNORE")
+
+    def add_shard(self, shard: ShardInfo) -> None:
+        """Add a shard, unless it is there."""
+        self._add("shard", (shard.shard, shard.day, shard.size), " OR IGNORE")
+
+    def finish(self) -> None:
+        """Complete the file and close it."""
+        _sign(self._connection, self._info)
+        self._connection.execute("COMMIT").fetchall()
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, complete or not. A second call does nothing."""
+        self._connection.close()
+
+    def _add(self, table: str, row: tuple[Any, ...], conflict: str = "") -> None:
+        marks = ", ".join("?" * len(row))
+        self._connection.execute(f"INSERT{conflict} INTO {table} VALUES ({marks})", row)
+
+
+def _fresh(target: Path) -> apsw.Connection:
+    target.unlink(missing_ok=True)
+    connection = apsw.Connection(str(target))
+    connection.execute("PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
+    return connection
+
+
+def _sign(connection: apsw.Connection, of: SnapshotInfo) -> None:
+    """Write what a snapshot says of itself."""
+    info = {
+        "store": of.store,
+        "seq": of.position.seq,
+        "nonce": of.position.nonce,
+        "chain": of.position.chain,
+        "schema": schema.SCHEMA_VERSION,
+        "fingerprint": schema.fingerprint(),
+    }
+    connection.execute(_INFO_SQL)
+    connection.executemany("INSERT INTO snapshot VALUES (?, ?)", info.items())
 
 
 def read_info(path: Path) -> SnapshotInfo:
