@@ -90,6 +90,16 @@ class Lookup:
         at = self._find(name.encode())
         return None if at is None else self._entry(at)
 
+    def each(self) -> Iterator[Entry | Corrupt]:
+        """Yield every entry in the order in which they lie, also one whose name comes again; of a damaged one, what is
+        wrong.
+        """
+        for at in sorted(key & _AT_MASK for key in self._places):
+            try:
+                yield self._entry(at)
+            except Corrupt as error:
+                yield error
+
     def _find(self, name: bytes) -> int | None:
         """Return where the last entry of that name begins."""
         hashed = hash(name) & _HASH_MASK

@@ -5,6 +5,7 @@ entry: the BLAKE3-256 digest of the index, with zeros where the hex is. Other re
 """
 
 from dataclasses import replace
+from typing import Any
 
 from storefs.core.digest import digest, digest_of
 from storefs.errors import Corrupt
@@ -34,6 +35,11 @@ def finish(writer: ShardWriter, *, durable: bool = True) -> int:
     writer.close()
     with ShardWriter.resume(writer.path, sealed(writer.entries), writer.end) as final:
         return final.seal(durable)
+
+
+def without(meta: dict[str, Any]) -> dict[str, Any]:
+    """Return the meta of an entry without a seal: for an entry that moves to another shard."""
+    return {name: value for name, value in meta.items() if name != _KEY}
 
 
 def check(index: bytes, meta_at: int) -> bool:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import trio
 
 from storefs.archive.requests import listed
-from storefs.archive.routing import BIG_FILES, Route, ShardName, shard_name
+from storefs.archive.routing import BIG_FILES, Route, ShardName, hex_width, shard_name
 from storefs.archive.stores import Stores
+from storefs.errors import UsageError
 from storefs.model import ObjectInfo
 from storefs.ports import ObjectStore
+
+_DAY_DIGITS = 8
 
 _ROUTES_MAX = 1 << 14
 """How many routes' listings are remembered: some 500 bytes for each shard."""
@@ -96,11 +99,15 @@ class Shards:
         return fresh
 
 
-async def routes(stores: Stores, day: str | None = None) -> AsyncGenerator[tuple[Shard, ...], None]:
-    """Yield the shards of each route that has any, store by store, in the order of days (or of one ``day`` only).
+async def routes(
+    stores: Stores, day: str | None = None, *, misplaced: bool = False
+) -> AsyncGenerator[tuple[Shard, ...], None]:
+    """Yield the shards of each route that has any, store by store, in the order of days (or of one ``day``, YYYYMMDD).
 
-    Shards of routes that belong to another store are left out: nobody finds them there. Raises the stores' errors.
+    Shards of routes that belong to another store are left out, but for ``misplaced``: nobody finds them there. Raises
+    UsageError for shards that no archive of so many bits has, and the stores' errors.
     """
+    check_day(day)
     for part in stores.parts:
         group: list[Shard] = []
         async with aclosing(listed(part.store, "" if day is None else f"{day}_")) as objects:
@@ -108,7 +115,10 @@ async def routes(stores: Stores, day: str | None = None) -> AsyncGenerator[tuple
                 if info.key >= BIG_FILES:  # what comes now is no shard: digits sort before it
                     break
                 shard = _shard(info, part.store)
-                if shard is None or shard.name.route.index not in part.routes:
+                if shard is None:
+                    continue
+                _check_route(shard, stores)
+                if shard.name.route.index not in part.routes and not misplaced:
                     continue
                 if group and group[0].name.route != shard.name.route:
                     yield newest_first(group)
@@ -118,9 +128,24 @@ async def routes(stores: Stores, day: str | None = None) -> AsyncGenerator[tuple
             yield newest_first(group)
 
 
+def check_day(day: str | None) -> str | None:
+    """Return a day. Raises UsageError unless it is None or YYYYMMDD."""
+    if day is not None and not (len(day) == _DAY_DIGITS and day.isascii() and day.isdigit()):
+        raise UsageError(f"a day is YYYYMMDD, such as 20240101, not {day!r}")
+    return day
+
+
 def newest_first(shards: list[Shard]) -> tuple[Shard, ...]:
     """Return shards of one route, the highest number first."""
     return tuple(sorted(shards, key=lambda shard: shard.name.number, reverse=True))
+
+
+def _check_route(shard: Shard, stores: Stores) -> None:
+    route = shard.name.route
+    if len(route.hex) != hex_width(stores.n_bits) or route.index >= 1 << stores.n_bits:
+        raise UsageError(
+            f"{shard.key} in {shard.store.url} is not of an archive with {stores.n_bits} bits: name the right --n-bits"
+        )
 
 
 def _shard(info: ObjectInfo, store: ObjectStore) -> Shard | None:
