@@ -96,6 +96,7 @@ TABLE = (
     Setting("store_deadline", duration, 60.0, "how long a call waits for the store, all tries together"),
     Setting("poll_interval", duration, 1.0, "how often commits of other mounts are looked for"),
     Setting("memory", size, 128 << 20, "memory for decoded chunks"),
+    Setting("n_bits", whole, 8, "archive: how many bits number its routes"),
     Setting("endpoint_url", str, None, "S3: address of a server other than AWS"),
     Setting("region", str, None, "S3: region"),
     Setting("profile", str, None, "S3: profile of the AWS configuration files"),

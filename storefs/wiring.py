@@ -15,6 +15,12 @@ from urllib.parse import unquote, urlsplit
 
 import trio
 
+from storefs.archive import zones
+from storefs.archive.reader import ArchiveReader
+from storefs.archive.routing import N_BITS
+from storefs.archive.stores import Part, Stores
+from storefs.archive.view import ArchiveView
+from storefs.archive.zones import Bucket
 from storefs.cache import home
 from storefs.cache.home import CacheHome, Holder
 from storefs.core.chunking import ChunkSizes
@@ -33,6 +39,12 @@ from storefs.ports import KernelCache, ObjectStore
 from storefs.settings import Settings
 
 T = TypeVar("T")
+
+ARCHIVE = "archive://"
+"""What stands before the source of an archive that is to be mounted."""
+
+ZONES = "zones:"
+"""What stands before the path of a file that says in which places the parts of an archive lie."""
 
 
 class SystemClock:
@@ -85,10 +97,13 @@ class Threads:
 
 
 def connect(source: str, settings: Settings, metrics: Metrics) -> ObjectStore:
-    """Return the store that ``source`` names (s3://bucket/prefix, file:///path, or a path), with retries and meter.
+    """Return the store that ``source`` names (s3://bucket/prefix, file:///path, or a path), with retries and meter; for
+    archive:// and any of these a view of the archive that lies there.
 
     Blocks while credentials are looked for. Raises UsageError, NotAStore.
     """
+    if source.startswith(ARCHIVE):
+        return _view(source.removeprefix(ARCHIVE), settings, metrics)
     parts = urlsplit(source)
     store: ObjectStore
     if parts.scheme == "s3":
@@ -137,6 +152,49 @@ def _directory(path: str, *, create: bool) -> ObjectStore:
             raise NotAStore(f"there is no directory {root}" + ("" if create else " (and 'ro' makes none)"))
         root.mkdir()
     return DirectoryObjects(root, Threads(16))
+
+
+def archive(source: str, settings: Settings, metrics: Metrics) -> ArchiveReader:
+    """Return a reader of the archive at ``source``: what ``connect`` takes, or zones:FILE. Nothing is asked of it yet.
+
+    The zones file says how many bits number the routes; otherwise ``settings`` do. Raises UsageError, NotAStore.
+    """
+    settings = Settings({**settings.values, "ro": True})
+    if not source.startswith(ZONES):
+        stores = Stores.single(connect(source, settings, metrics), settings.whole("n_bits") or N_BITS)
+    else:
+        found = zones.load(Path(source.removeprefix(ZONES)).expanduser())
+        stores = Stores((Part(zone.routes, _zone(zone.place, settings, metrics)) for zone in found.zones), found.n_bits)
+    return ArchiveReader(stores, Threads(4), metrics=metrics)
+
+
+def _zone(place: Bucket | Path, settings: Settings, metrics: Metrics) -> ObjectStore:
+    if isinstance(place, Path):
+        return connect(str(place), settings, metrics)
+    own = {"endpoint_url": place.endpoint_url, "region": place.region_name}
+    values = {**settings.values, **{name: value for name, value in own.items() if value is not None}}
+    return connect(f"s3://{place.bucket}/{place.prefix}", Settings(values), metrics)
+
+
+def for_source(source: str, settings: Settings) -> Settings:
+    """Return the settings with which a source is mounted: an archive is always read-only."""
+    return Settings({**settings.values, "ro": True}) if source.startswith(ARCHIVE) else settings
+
+
+def _view(source: str, settings: Settings, metrics: Metrics) -> ArchiveView:
+    folder = cache_dir(settings)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"there is no place for the tree of an archive: {error}; set cache_dir") from error
+    owner = (os.geteuid(), os.getegid())
+    return ArchiveView(archive(source, settings, metrics), Threads(4), folder, owner)
+
+
+async def drop_outdated(store: ObjectStore, held: CacheHome) -> None:
+    """Remove the replica in a cache directory if it is that of an archive which has other shards now."""
+    if isinstance(store, ArchiveView):
+        await store.drop_outdated(held.tree)
 
 
 async def identify(store: ObjectStore, settings: Settings) -> StoreInfo:

@@ -9,6 +9,7 @@ from pathlib import Path
 import trio
 
 import storefs
+from storefs import wiring
 from storefs.errors import StorefsError, cause_of
 from storefs.settings import parse_options, resolve
 from storefsd.serve import Mount, serve
@@ -35,6 +36,7 @@ def _run(arguments: argparse.Namespace) -> int:
     parent = _Parent(arguments.ready_fd)
     try:
         settings = resolve(parse_options(arguments.options), os.environ, arguments.config)
+        settings = wiring.for_source(arguments.source, settings)
         logging.basicConfig(
             level=(settings.text("log_level") or "info").upper(),
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",

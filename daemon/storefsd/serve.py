@@ -53,6 +53,7 @@ async def serve(mount: Mount) -> None:
         info = await wiring.identify(store, mount.settings)
         home = await wiring.lock_cache(info, mount.settings, str(path), _CACHE_WAIT_S, mount.say)
         try:
+            await wiring.drop_outdated(store, home)
             references, bridge = References(), Bridge(wanted=mount.settings.flag("bridge"))
             kernel, heartbeat = KernelPushes(bridge), Heartbeat()
             world = wiring.world(store, kernel)

@@ -21,7 +21,9 @@ FOLDER_MODE = stat.S_IFDIR | 0o555
 BIG_FILES_DAY = 0
 """Big files belong to no day: several may name one."""
 
-_FIRST_INO = 16
+_FIRST_INO = 1 << 40
+"""Where the numbers of files begin that a mount made: those below are the root's and the control directory's."""
+
 _PIECE_BYTES = 4 << 20
 """What can be read in part is divided into chunks of this length."""
 

@@ -35,20 +35,29 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("mountpoint")
 @click.option("-o", "options", multiple=True, help="settings as name=value,..., as in fstab")
 @click.option("-f", "--foreground", is_flag=True, help="stay in the foreground, log to standard error")
+@click.option("--archive", is_flag=True, help="SOURCE is an archive: show it read-only, as YYYYMMDD/uid")
 @CONFIG
 @_with_settings
 def mount(
-    source: str, mountpoint: str, options: tuple[str, ...], foreground: bool, config: Path | None, **flags: str | None
+    source: str,
+    mountpoint: str,
+    options: tuple[str, ...],
+    foreground: bool,
+    archive: bool,
+    config: Path | None,
+    **flags: str | None,
 ) -> None:
     """Mount SOURCE at MOUNTPOINT and return when it is up.
 
     SOURCE is s3://bucket/prefix, file:///path or a path. An empty place becomes a store. Credentials come from where
-    the AWS tools look for them: environment, ~/.aws, instance role.
+    the AWS tools look for them: environment, ~/.aws, instance role. An archive may also be zones:FILE; archive://SOURCE
+    means the same as --archive, in fstab too.
 
     \b
     storefs mount s3://models/llm /mnt/models --ro
     storefs mount s3://data/train /mnt/train --endpoint-url http://127.0.0.1:8333
     storefs mount ~/store ~/data -o cache_size=50G,commit_interval=1s
+    storefs mount --archive s3://photos/packed /mnt/photos
 
     Every option is also a setting: STOREFS_CACHE_SIZE=50G in the environment, cache_size = "50G" in
     ~/.config/storefs/config.toml. A flag wins over the environment, that over the file.
@@ -56,6 +65,8 @@ def mount(
     given = read_options(options)
     given |= {name: value for name, value in flags.items() if value is not None}
     settings = resolve(given, os.environ, config)
+    if archive and not source.startswith(wiring.ARCHIVE):
+        source = wiring.ARCHIVE + source
     line = launch.command(_absolute(source), os.path.abspath(mountpoint), given, config)  # noqa: PTH100
     if foreground:
         os.execv(line[0], line)  # noqa: S606
@@ -115,6 +126,9 @@ def _is_daemon(pid: int) -> bool:
 
 def _absolute(source: str) -> str:
     """Return a path as an absolute one: the daemon runs elsewhere."""
+    for prefix in (wiring.ARCHIVE, wiring.ZONES):
+        if source.startswith(prefix):
+            return prefix + _absolute(source.removeprefix(prefix))
     return source if "://" in source else os.path.abspath(Path(source).expanduser())  # noqa: PTH100
 
 
