@@ -38,18 +38,20 @@ class Picture:
         self._writer = writer
         self._owner = owner
         self._last = _FIRST_INO
-        self._folders: dict[str, int] = {}
+        self._folders: dict[str, tuple[int, int]] = {}
+        self._shard: tuple[Shard, ShardId] | None = None
 
     def add(self, batch: Iterable[Found]) -> None:
         """Draw some files. Raises Corrupt for digests that are none."""
         for found in batch:
             self._add(found)
+        self._writer.flush()
 
     def _add(self, found: Found) -> None:
         entry, day = found.entry, found.shard.name.route.day
-        folder = self._folders.get(day) or self._add_folder(day)
+        folder, time_ns = self._folders.get(day) or self._add_folder(day)
         ino = self._take()
-        self._writer.add_inode(ino, FILE_MODE, *self._owner, entry.size, _midnight_ns(day))
+        self._writer.add_inode(ino, FILE_MODE, *self._owner, entry.size, time_ns)
         self._writer.add_name(folder, file_name(entry.name), ino, FILE_MODE)
         if not entry.size:
             return
@@ -57,19 +59,26 @@ class Picture:
             self._writer.add_shard(ShardInfo(big_file_id(entry.sha256), BIG_FILES_DAY, entry.size))
             places = _of_big_file(entry)
         else:
-            self._writer.add_shard(ShardInfo(shard_id(found.shard), day_of(found.shard), found.shard.size))
-            places = _of_entry(entry, shard_id(found.shard))
+            places = _of_entry(entry, self._shard_of(found.shard))
         at = 0
         for place in places:
             self._writer.add_chunk(place)
             self._writer.add_extent(ino, Extent(at, place.size, place.chunk, 0))
             at += place.size
 
-    def _add_folder(self, day: str) -> int:
-        ino = self._folders[day] = self._take()
-        self._writer.add_inode(ino, FOLDER_MODE, *self._owner, 0, _midnight_ns(day))
+    def _add_folder(self, day: str) -> tuple[int, int]:
+        """Draw a day; return its inode number, and the time of what is in it."""
+        ino, time_ns = self._folders[day] = self._take(), _midnight_ns(day)
+        self._writer.add_inode(ino, FOLDER_MODE, *self._owner, 0, time_ns)
         self._writer.add_name(ROOT_INO, day.encode(), ino, FOLDER_MODE)
-        return ino
+        return ino, time_ns
+
+    def _shard_of(self, shard: Shard) -> ShardId:
+        """Draw the shard that is next, and return its id."""
+        if self._shard is None or self._shard[0] is not shard:
+            self._shard = shard, shard_id(shard)
+            self._writer.add_shard(ShardInfo(self._shard[1], day_of(shard), shard.size))
+        return self._shard[1]
 
     def _take(self) -> int:
         self._last += 1

@@ -8,6 +8,7 @@ itself.
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ _BLOCKS_MAX = 1024
 """Blocks of a big file; those of a longer one are longer. It keeps the meta below 48 KiB."""
 
 _DIGEST, _BLOCKS = "blake3", "blake3_blocks"
+_ALONE = re.compile(rb'\{"blake3":"([0-9a-f]{64})"\}')
+"""The meta of almost every entry: read without the cost of a parser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,10 @@ def blocks_meta(size: int, digests: Iterable[bytes]) -> dict[str, Any]:
 
 def digest_of(entry: InlineEntry) -> bytes | None:
     """Return the digest of an entry's content, or None if it has none. Raises Corrupt for one that is no digest."""
-    if _DIGEST.encode() not in entry.meta:  # without the cost of parsing
+    if not entry.meta:
         return None
+    if (alone := _ALONE.fullmatch(entry.meta)) is not None:
+        return bytes.fromhex(alone[1].decode())
     stated = entry.metadata.get(_DIGEST)
     if stated is None:
         return None

@@ -1,6 +1,7 @@
 """Snapshots: the tree at one commit as a plain SQLite file, and a new replica made from one."""
 
 import contextlib
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,34 +61,49 @@ class SnapshotWriter:
     def __init__(self, target: Path, info: StoreInfo, position: Position) -> None:
         """Begin a new file ``target``, with the root directory that ``info`` describes."""
         self._info = SnapshotInfo(info.store, position)
+        self._rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in schema.REPLICATED}
         self._connection = _fresh(target)
-        self._connection.execute("BEGIN").fetchall()
-        self._connection.execute(schema.REPLICATED_SQL).fetchall()
+        # Chunks come in the order of their digests, that is in none: with less, each would be a page read again.
+        self._connection.execute("PRAGMA cache_size = -131072; BEGIN").fetchall()
+        for statement in _statements("CREATE TABLE"):
+            self._connection.execute(statement).fetchall()
         self.add_inode(ROOT_INO, info.root_mode, info.root_uid, info.root_gid, 0, info.created_ns)
 
     def add_inode(self, ino: int, mode: int, uid: int, gid: int, size: int, time_ns: int) -> None:
         """Add an inode; ``time_ns`` are all its times. A name has to follow, unless it is the root."""
-        self._add("inode", (ino, mode, uid, gid, size, ino, time_ns, time_ns, time_ns, 0, b""))
+        self._rows["inode"].append((ino, mode, uid, gid, size, ino, time_ns, time_ns, time_ns, 0, b""))
 
     def add_name(self, parent: int, name: bytes, ino: int, mode: int) -> None:
         """Add a name that leads to an inode. Listings go by inode numbers."""
-        self._add("dentry", (parent, name, ino, ino, stat.S_IFMT(mode) >> 12))
+        self._rows["dentry"].append((parent, name, ino, ino, stat.S_IFMT(mode) >> 12))
 
     def add_extent(self, ino: int, extent: Extent) -> None:
         """Add a part of a file's content."""
-        self._add("extent", (ino, extent.offset, extent.length, extent.chunk, extent.skip))
+        self._rows["extent"].append((ino, extent.offset, extent.length, extent.chunk, extent.skip))
 
     def add_chunk(self, place: ChunkPlace) -> None:
         """Add a chunk, unless it is there."""
         row = (place.chunk, place.shard, place.offset, place.stored, int(place.codec), place.size)
-        self._add("chunk", row, " OR IGNORE")
+        self._rows["chunk"].append(row)
 
     def add_shard(self, shard: ShardInfo) -> None:
         """Add a shard, unless it is there."""
-        self._add("shard", (shard.shard, shard.day, shard.size), " OR IGNORE")
+        self._rows["shard"].append((shard.shard, shard.day, shard.size))
+
+    def flush(self) -> None:
+        """Write what was added out of memory. Call it now and then."""
+        for table, rows in self._rows.items():
+            if rows:
+                marks = ", ".join("?" * len(rows[0]))
+                conflict = " OR IGNORE" if table in ("chunk", "shard") else ""
+                self._connection.executemany(f"INSERT{conflict} INTO {table} VALUES ({marks})", sorted(rows))
+                rows.clear()
 
     def finish(self) -> None:
         """Complete the file and close it."""
+        self.flush()
+        for statement in _statements("CREATE INDEX", "CREATE UNIQUE INDEX"):  # now: sorting is cheaper than searching
+            self._connection.execute(statement).fetchall()
         _sign(self._connection, self._info)
         self._connection.execute("COMMIT").fetchall()
         self.close()
@@ -96,9 +112,11 @@ class SnapshotWriter:
         """Close the file, complete or not. A second call does nothing."""
         self._connection.close()
 
-    def _add(self, table: str, row: tuple[Any, ...], conflict: str = "") -> None:
-        marks = ", ".join("?" * len(row))
-        self._connection.execute(f"INSERT{conflict} INTO {table} VALUES ({marks})", row)
+
+def _statements(*kinds: str) -> list[str]:
+    """Return the statements of the replicated tables that begin so."""
+    bare = re.sub(r"--[^\n]*", "", schema.REPLICATED_SQL)
+    return [one.strip() for one in bare.split(";") if one.strip().startswith(kinds)]
 
 
 def _fresh(target: Path) -> apsw.Connection:
