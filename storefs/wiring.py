@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import trio
 
 from storefs.archive import zones
+from storefs.archive.blocking import Archive
 from storefs.archive.reader import ArchiveReader
 from storefs.archive.routing import N_BITS
 from storefs.archive.stores import Part, Stores
@@ -36,7 +37,7 @@ from storefs.objects.meter import MeteredObjects
 from storefs.objects.race import prove_conditional_puts
 from storefs.objects.retry import RetryingObjects
 from storefs.ports import KernelCache, ObjectStore
-from storefs.settings import Settings
+from storefs.settings import Settings, resolve
 
 T = TypeVar("T")
 
@@ -161,11 +162,33 @@ def archive(source: str, settings: Settings, metrics: Metrics) -> ArchiveReader:
     """
     settings = Settings({**settings.values, "ro": True})
     if not source.startswith(ZONES):
+        backend = "s3" if source.startswith("s3://") else "local"
         stores = Stores.single(connect(source, settings, metrics), settings.whole("n_bits") or N_BITS)
     else:
+        backend = "multi_s3"
         found = zones.load(Path(source.removeprefix(ZONES)).expanduser())
         stores = Stores((Part(zone.routes, _zone(zone.place, settings, metrics)) for zone in found.zones), found.n_bits)
-    return ArchiveReader(stores, Threads(4), metrics=metrics)
+    return ArchiveReader(stores, Threads(4), metrics=metrics, backend=backend)
+
+
+def open_archive(source: str, **options: str) -> Archive:
+    """Open an archive for a script without async: ``with wiring.open_archive("s3://bucket/prefix") as archive: ...``.
+
+    ``options`` are settings as those of a mount (``n_bits="10"``); environment and configuration file count too. Raises
+    as ``archive`` does.
+    """
+    settings = resolve(options, os.environ, None)
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[ArchiveReader]:
+        reader = archive(source, settings, Metrics())
+        try:
+            yield reader
+        finally:
+            with trio.CancelScope(shield=True):
+                await reader.stores.close()
+
+    return Archive.open(opened)
 
 
 def _zone(place: Bucket | Path, settings: Settings, metrics: Metrics) -> ObjectStore:

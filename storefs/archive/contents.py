@@ -74,7 +74,7 @@ class Contents:
         if not isinstance(entry, BigFileEntry):
             yield await self.whole(found)
             return
-        blocks = _blocks(entry, found.shard.key)
+        blocks = blocks_in(entry, found.shard.key)
         if blocks is not None:
             for number in range(len(blocks.digests)):
                 yield await self._block(found, entry, blocks, number)
@@ -104,7 +104,7 @@ class Contents:
         return await self._requests.range(found.shard.store, found.shard.key, start, length, Kind.PAYLOAD)
 
     async def _big_part(self, found: Found, entry: BigFileEntry, start: int, end: int) -> bytes:
-        blocks = _blocks(entry, found.shard.key)
+        blocks = blocks_in(entry, found.shard.key)
         if blocks is None:
             return await self._big(found, entry, start, end - start) if start < end else b""
         part = bytearray()
@@ -140,7 +140,7 @@ def content_of(payload: Buffer, entry: InlineEntry, label: str) -> bytes:
 
 def is_proven(entry: Entry, label: str) -> bool:
     """Whether an entry has a digest of its content (of a big file: of its blocks). Raises Corrupt."""
-    found = _blocks(entry, label) if isinstance(entry, BigFileEntry) else _inline_digest(entry, label)
+    found = blocks_in(entry, label) if isinstance(entry, BigFileEntry) else _inline_digest(entry, label)
     return found is not None
 
 
@@ -156,7 +156,8 @@ def _inline_digest(entry: InlineEntry, label: str) -> bytes | None:
         raise Corrupt(f"{label}, {error}") from error
 
 
-def _blocks(entry: BigFileEntry, label: str) -> Blocks | None:
+def blocks_in(entry: BigFileEntry, label: str) -> Blocks | None:
+    """Return the digests of a big file's blocks, None if it has none. Raises Corrupt, naming the shard ``label``."""
     try:
         return proof.blocks_of(entry)
     except Corrupt as error:

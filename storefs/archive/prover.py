@@ -1,22 +1,29 @@
 """Proving a shard: its header, its index, every payload, and every big file that it names."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import islice
 
-from storefs.archive.contents import Contents, Found, is_proven, where
+import trio
+
+from storefs.archive.contents import Contents, Found, blocks_in, is_proven, where
 from storefs.archive.indexes import Indexes
 from storefs.archive.lookup import Lookup
 from storefs.archive.requests import Kind, Requests
 from storefs.archive.routing import big_file_key
 from storefs.archive.shards import Shard
 from storefs.archive.windows import BATCH, payloads
+from storefs.core.digest import digest_of
 from storefs.errors import Corrupt, ObjectMissing
 from storefs.ports import Offload
 from storefs.shard.format import HEADER_BYTES, BigFileEntry, Entry, InlineEntry
 from storefs.shard.index import parse_header
+
+_Identity = tuple[str, str, int, bytes]
+"""A big file, its store, and what is said of its size and its blocks."""
 
 
 @dataclass(slots=True)
@@ -54,7 +61,8 @@ class Prover:
         self._offload = offload
         self._indexes = Indexes(requests, offload, n_bits, 0)
         self._contents = Contents(requests, offload)
-        self._good: set[tuple[str, str, int, bytes]] = set()
+        self._good: set[_Identity] = set()
+        self._reading: defaultdict[_Identity, trio.Lock] = defaultdict(trio.Lock)
 
     async def index(self, shard: Shard) -> Lookup:
         """Return the index of a shard whose header is good too. Raises Corrupt, ObjectMissing, the store's errors."""
@@ -88,9 +96,18 @@ class Prover:
 
     async def big(self, found: Found, entry: BigFileEntry) -> None:
         """Read a big file in full. Raises Corrupt for whatever is wrong with it, also that it is not there."""
-        key = (found.shard.store.url, entry.sha256, entry.size, entry.meta)
-        if key in self._good:
-            return
+        key = _identity(found, entry)
+        lock = self._reading[key]
+        try:
+            async with lock:
+                if key not in self._good:
+                    await self._read_big(found, entry)
+                    self._good.add(key)
+        finally:
+            if not lock.locked():
+                self._reading.pop(key, None)
+
+    async def _read_big(self, found: Found, entry: BigFileEntry) -> None:
         name = big_file_key(entry.sha256)
         try:
             size = (await found.shard.store.head(name)).size
@@ -104,7 +121,6 @@ class Prover:
             raise Corrupt(f"{where(found)}: {name} is not there") from error
         if hasher.hexdigest() != entry.sha256:
             raise Corrupt(f"{where(found)}: the content of {name} does not match its SHA-256")
-        self._good.add(key)
 
     async def _payloads(self, shard: Shard, some: Iterable[Entry], proof: Proof) -> None:
         inline = [entry for entry in some if isinstance(entry, InlineEntry)]
@@ -130,6 +146,12 @@ class Prover:
         proof.files += 1
         proof.big_files += 1
         proof.bytes += found.entry.size
+
+
+def _identity(found: Found, entry: BigFileEntry) -> _Identity:
+    blocks = blocks_in(entry, found.shard.key)
+    said = b"" if blocks is None else digest_of(str(blocks.size).encode(), *blocks.digests)
+    return found.shard.store.url, entry.sha256, entry.size, said
 
 
 def _good(lookup: Lookup, faults: list[str]) -> Iterator[Entry]:
