@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 import storefs
+from storefs.cli.archive import archive
 from storefs.cli.clone import clone
 from storefs.cli.df import df
 from storefs.cli.fsck import fsck
@@ -50,7 +51,7 @@ def main() -> None:
     """
 
 
-for _command in (mount, umount, status, sync, warm, clone, info, df, doctor, fsck, gc, compact, snapshot):
+for _command in (mount, umount, status, sync, warm, clone, info, df, doctor, fsck, gc, compact, snapshot, archive):
     main.add_command(_command)
 
 
