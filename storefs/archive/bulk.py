@@ -1,7 +1,7 @@
 """Many files at once: grouped by shard, neighbours in one request, a few shards at a time."""
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,9 @@ from storefs.shard.format import InlineEntry
 
 _ROUTES_AT_ONCE = 8
 
+_TRAY_OUTCOMES = 100
+_TRAY_BYTES = 1 << 20
+
 Request = tuple[str, datetime]
 """A file's uid, and the time it was made."""
 
@@ -34,7 +37,26 @@ class Outcome:
     error: StorefsError | None = None
 
 
-Emit = Callable[[Outcome], Awaitable[None]]
+class _Tray:
+    """Outcomes on their way out: handed over by the dozen, for each handing over costs more than reading a file."""
+
+    def __init__(self, send: trio.MemorySendChannel[list[Outcome]]) -> None:
+        self._send = send
+        self._held: list[Outcome] = []
+        self._held_bytes = 0
+
+    async def add(self, outcome: Outcome) -> None:
+        """Add an outcome; when there are enough of them, wait until somebody takes them."""
+        self._held.append(outcome)
+        self._held_bytes += len(outcome.content or b"")
+        if self._held_bytes >= _TRAY_BYTES or len(self._held) >= _TRAY_OUTCOMES:
+            await self.clear()
+
+    async def clear(self) -> None:
+        """Wait until somebody takes what is left."""
+        held, self._held, self._held_bytes = self._held, [], 0
+        if held:
+            await self._send.send(held)
 
 
 class Bulk:
@@ -46,51 +68,54 @@ class Bulk:
         self._contents = contents
 
     @trio.as_safe_channel
-    async def outcomes(self, requests: Iterable[Request]) -> AsyncGenerator[Outcome, None]:
-        """Yield an outcome for each request, in no order. Raises the store's errors."""
+    async def outcomes(self, requests: Iterable[Request]) -> AsyncGenerator[list[Outcome], None]:
+        """Yield the outcomes, one for each request, in no order, some at a time. Raises the store's errors."""
         left = iter(requests)
         while some := list(islice(left, BATCH)):
-            send, receive = trio.open_memory_channel[Outcome](0)
+            send, receive = trio.open_memory_channel[list[Outcome]](0)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read_all, some, send)
                 async with receive:
-                    async for outcome in receive:
-                        yield outcome
+                    async for outcomes in receive:
+                        yield outcomes
 
-    async def _read_all(self, some: list[Request], send: trio.MemorySendChannel[Outcome]) -> None:
+    async def _read_all(self, some: list[Request], send: trio.MemorySendChannel[list[Outcome]]) -> None:
         """Send the outcomes of some requests, a few routes at a time, and close the channel."""
         groups: defaultdict[Route, list[Request]] = defaultdict(list)
         async with send:
+            tray = _Tray(send)
             for request in some:
                 try:
                     groups[self._finder.route(*request)].append(request)
                 except UsageError as error:
-                    await send.send(Outcome(*request, None, error))
+                    await tray.add(Outcome(*request, None, error))
+            await tray.clear()
             routes = iter(groups.items())
 
             async def work() -> None:
                 for place, group in routes:
-                    await self._read_route(place, group, send.send)
+                    tray = _Tray(send)
+                    await self._read_route(place, group, tray)
+                    await tray.clear()
 
             async with trio.open_nursery() as nursery:
                 for _ in range(min(_ROUTES_AT_ONCE, len(groups))):
                     nursery.start_soon(work)
 
-    async def _read_route(self, place: Route, group: list[Request], emit: Emit) -> None:
-        """Emit what is found by what is remembered; whatever is not as it should be is looked at one by one."""
+    async def _read_route(self, place: Route, group: list[Request], tray: _Tray) -> None:
+        """Read what is found by what is remembered; whatever is not as it should be is looked at one by one."""
         shards, others = await self._by_shard(place, group)
         for shard, wanted in shards.items():
-            asked = {found.entry.name: requests for found, requests in wanted}
-            entries = [found.entry for found, _ in wanted if isinstance(found.entry, InlineEntry)]
-            others += [one for found, many in wanted if not isinstance(found.entry, InlineEntry) for one in many]
+            inline = {found.entry: requests for found, requests in wanted if isinstance(found.entry, InlineEntry)}
+            others += [one for found, same in wanted if found.entry not in inline for one in same]
             try:
-                async with aclosing(payloads(self._requests, shard, entries)) as read:
+                async with aclosing(payloads(self._requests, shard, list(inline))) as read:
                     async for entry, payload in read:
-                        others += await self._emit_entry(entry, payload, shard, asked.pop(entry.name), emit)
+                        others += await self._add_entry(entry, payload, shard, inline.pop(entry), tray)
             except ObjectMissing:  # a rebuild took the shard away
-                others += [one for entry in entries for one in asked.get(entry.name, ())]
+                others += [one for same in inline.values() for one in same]
         for request in others:
-            await emit(await self._alone(request))
+            await tray.add(await self._alone(request))
 
     async def _by_shard(
         self, place: Route, group: list[Request]
@@ -113,15 +138,16 @@ class Bulk:
                 found_in[found.shard].append((found, same))
         return dict(found_in), others
 
-    async def _emit_entry(
-        self, entry: InlineEntry, payload: memoryview, shard: Shard, same: list[Request], emit: Emit
+    async def _add_entry(
+        self, entry: InlineEntry, payload: memoryview, shard: Shard, same: list[Request], tray: _Tray
     ) -> list[Request]:
+        """Add the outcomes of all who asked for this entry; return them when it is damaged."""
         try:
             content = await self._contents.decoded(payload, entry, shard.key)
         except Corrupt:
             return same
         for request in same:
-            await emit(Outcome(*request, content))
+            await tray.add(Outcome(*request, content))
         return []
 
     async def _alone(self, request: Request) -> Outcome:

@@ -174,7 +174,7 @@ class ArchiveReader:
         be longer than memory; some 4 MiB are in flight for each of a few tasks, or the longest file.
         """
         try:
-            async with self._bulk.outcomes(requests) as outcomes:
+            async with self._bulk.outcomes(requests) as some, aclosing(_one_by_one(some)) as outcomes:
                 yield outcomes
         except BaseExceptionGroup as error:
             raise cause_of(error) from None
@@ -202,6 +202,12 @@ class ArchiveReader:
         async with aclosing(self._walk.contents(day)) as read:
             async for found, content in read:
                 yield stat_of(found), content
+
+
+async def _one_by_one(some: AsyncIterator[list[Outcome]]) -> AsyncGenerator[Outcome, None]:
+    async for outcomes in some:
+        for outcome in outcomes:
+            yield outcome
 
 
 def stat_of(found: Found) -> FileStat:
