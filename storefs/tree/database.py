@@ -22,7 +22,7 @@ _PRAGMAS = (
     # A committed transaction survives the death of the process at once, and that of the machine after the next
     # checkpoint: durability against power loss is the store's business (fsync puts a commit there).
     "PRAGMA synchronous = NORMAL",
-    "PRAGMA cache_size = -65536",
+    "PRAGMA cache_size = -32768",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA busy_timeout = 10000",
 )
