@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from storefs.vault.errors import InvalidArgument, KohakuVaultError
 from storefs.vault.file import VaultFile
+from storefs.vault.table import Table
 from storefs.vault.writeback import IdleFlusher, WriteBack
 
 log = logging.getLogger(__name__)
@@ -21,10 +22,10 @@ class Cache:
     """The write-back of a vault, if it has one.
 
     A vault does everything inside ``with cache``: that keeps other threads out, and raises what the latest flush in the
-    background raised, once.
+    background raised, once. While it has nothing to hold or to raise, the file is not covered by it.
     """
 
-    def __init__(self, file: VaultFile) -> None:
+    def __init__(self, file: VaultFile[Table]) -> None:
         self._file = file
         self._held: WriteBack | None = None
         self._interval_s: float | None = None
@@ -36,6 +37,7 @@ class Cache:
         self._file.lock.acquire()
         if self._failure is not None:
             failure, self._failure = self._failure, None
+            self._cover()
             self._file.lock.release()
             raise failure
 
@@ -47,6 +49,9 @@ class Cache:
         """How it was enabled; None while there is none."""
         held = self._held
         return (held.cap_bytes, held.flush_threshold, self._interval_s) if held is not None else None
+
+    def _cover(self) -> None:
+        self._file.cover(self._held is not None or self._failure is not None)
 
     # --- what it holds ------------------------------------------------------------------------------------------------
 
@@ -80,6 +85,7 @@ class Cache:
         fresh = WriteBack(cap_bytes, flush_threshold, lambda items: self._file.run(lambda table: table.put_many(items)))
         self.disable()
         self._held, self._interval_s = fresh, flush_interval
+        self._cover()
         if flush_interval is not None:
             self._flusher = IdleFlusher(self._due_s, self._flush_idle)
 
@@ -90,6 +96,7 @@ class Cache:
         if self._flusher is not None:
             self._flusher.stop()
         self._held = self._flusher = self._interval_s = None
+        self._cover()
 
     def flush(self) -> int:
         """Write all, unless it is locked; return how many values that were."""
@@ -143,6 +150,7 @@ class Cache:
         """In a child process: what is held is the parent's to write, and so are its thread and its lock."""
         self._file.forked()
         self._flusher = self._failure = None
+        self._cover()
         if self._held is not None:
             self._held.clear()
 

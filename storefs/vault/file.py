@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import apsw
 
@@ -14,6 +14,7 @@ from storefs.vault.errors import Damaged, DatabaseBusy, InvalidArgument, IoError
 from storefs.vault.table import Table
 
 T = TypeVar("T")
+TableT = TypeVar("TableT", bound=Table)
 
 _BUSY_MS = 5000
 """How long SQLite itself waits for another writer, in each try."""
@@ -49,50 +50,65 @@ class FileOptions:
             raise InvalidArgument(f"durability={self.durability!r} is neither 'normal' nor 'full'")
 
 
-class VaultFile:
+class VaultFile(Generic[TableT]):
     """One table of one file."""
 
-    def __init__(self, path: str | Path, options: FileOptions) -> None:
+    def __init__(self, path: str | Path, options: FileOptions, kind: type[TableT]) -> None:
+        """Open the file, or make it. Raises the vault's errors."""
         options.check()
         self.path = str(path)
         self.options = options
         self.lock = threading.RLock()
         """Held by whoever uses the table."""
-        self._left_behind: list[apsw.Connection] = []  # closing them would take the parent's locks away
-        self._idle: list[tuple[apsw.Connection, Table]] = []
+        self._kind = kind
+        self._left_behind: list[Any] = []  # closing them would take the parent's locks away
+        self._idle: list[tuple[apsw.Connection, TableT]] = []
         self._closed = self._is_child = False
         try:
-            self._connection, self._table = self._connect(create=not options.read_only)
+            self._connection, self.table = self._connect(create=not options.read_only)
         except apsw.Error as error:
-            raise _translated(error, self.path) from error
-        self._usable = True
+            raise translated(error, self.path) from error
+        self.direct: TableT | None = self.table
+        """The table, for whoever counts the nanoseconds: under ``lock``, and with ``again`` for what apsw raises.
+
+        None while a cache lies over it (``cover``), while it has to be opened anew, and when it is closed.
+        """
+        self._covered = False
 
     @property
     def in_memory(self) -> bool:
         """Whether there is no file: nobody else sees what is in it."""
         return self.path == ":memory:"
 
-    def run(self, call: Callable[[Table], T]) -> T:
+    def run(self, call: Callable[[TableT], T]) -> T:
         """Return ``call(table)``, tried again while the file is busy. Raises the vault's errors."""
-        failed = 0
+        with self.lock:
+            try:
+                return call(self.direct or self._own())
+            except apsw.Error as error:
+                return self.again(call, error)
+
+    def again(self, call: Callable[[TableT], T], error: apsw.Error) -> T:
+        """Do what ``run`` does after a first try, which raised ``error``."""
+        failed = 1
         with self.lock:
             while True:
-                try:
-                    return call(self._table if self._usable else self._own())
-                except apsw.Error as error:
-                    failed += 1
-                    known = _translated(error, self.path)
-                    if not isinstance(known, DatabaseBusy) or failed == self.options.retries:
-                        raise known from error
+                known = translated(error, self.path)
+                if not isinstance(known, DatabaseBusy) or failed == self.options.retries:
+                    raise known from error
                 time.sleep(self.options.backoff_base * 2 ** (failed - 1))
+                try:
+                    return call(self.direct or self._own())
+                except apsw.Error as another:
+                    failed, error = failed + 1, another
 
     @contextmanager
-    def reading(self) -> Iterator[Table]:
+    def reading(self) -> Iterator[TableT]:
         """Hand out the table as it is now, for as long as it takes, without keeping anybody waiting."""
         try:
             if self.in_memory:
                 with self.lock:
-                    yield self._table if self._usable else self._own()
+                    yield self._own()
                 return
             with self.lock:
                 self._own()
@@ -109,18 +125,23 @@ class VaultFile:
                 else:
                     self._idle.append((connection, table))
         except apsw.Error as error:
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
+
+    def cover(self, covered: bool) -> None:
+        """Say whether there is a cache that knows newer values than the table."""
+        self._covered = covered
+        self.direct = None if covered or self._closed or self._is_child else self.table
 
     def forked(self) -> None:
         """In a child process: SQLite's connections stay with the parent, and so does the lock."""
         self.lock = threading.RLock()
-        self._left_behind += [self._connection, *(connection for connection, _ in self._idle)]
+        self._left_behind += [(self._connection, self.table), *self._idle]
         self._idle = []
-        self._usable, self._is_child = False, True
+        self.direct, self._is_child = None, True
 
     def optimize(self) -> None:
         """Give unused space back, and let SQLite look at its statistics."""
-        self.run(Table.sweep)
+        self.run(lambda table: table.sweep())
         self.run(lambda _table: self._connection.execute("VACUUM").fetchall())
         self.run(lambda _table: self._connection.execute("PRAGMA optimize").fetchall())
 
@@ -130,20 +151,21 @@ class VaultFile:
             if not self._closed and not self._is_child:
                 for connection in [*(idle for idle, _ in self._idle), self._connection]:
                     connection.close()
-            self._closed, self._usable, self._idle = True, False, []
+            self._closed, self.direct, self._idle = True, None, []
 
-    def _own(self) -> Table:
+    def _own(self) -> TableT:
         """Return the table, over a connection that is this process's own."""
         if self._closed:
             raise KohakuVaultError(f"the vault {self.path} is closed")
         if self._is_child:
             if self.in_memory:
                 raise KohakuVaultError("a vault in memory stays with the process that made it")
-            self._connection, self._table = self._connect(create=False)
-            self._is_child, self._usable = False, True
-        return self._table
+            self._connection, self.table = self._connect(create=False)
+            self._is_child = False
+            self.cover(self._covered)
+        return self.table
 
-    def _connect(self, *, create: bool, read_only: bool = False) -> tuple[apsw.Connection, Table]:
+    def _connect(self, *, create: bool, read_only: bool = False) -> tuple[apsw.Connection, TableT]:
         options = self.options
         read_only = read_only or options.read_only
         connection = apsw.Connection(self.path, flags=_READ_ONLY if read_only else _READ_WRITE)
@@ -159,13 +181,13 @@ class VaultFile:
                 pragmas.insert(1, "journal_mode = WAL")
             for pragma in pragmas:
                 connection.execute(f"PRAGMA {pragma}").fetchall()
-            return connection, Table(connection, options.table, create=create)
+            return connection, self._kind(connection, options.table, create=create)
         except BaseException:
             connection.close()
             raise
 
 
-def _translated(error: apsw.Error, path: str) -> KohakuVaultError:
+def translated(error: apsw.Error, path: str) -> KohakuVaultError:
     """Return what an error of SQLite is to whoever uses a vault."""
     match error:
         case apsw.BusyError() | apsw.LockedError():

@@ -62,7 +62,7 @@ class KVault(VaultMapping):
         options = FileOptions(
             table, enable_wal, page_size, mmap_size, cache_kb, retries, backoff_base, durability, read_only
         )
-        file = VaultFile(path, options)
+        file = VaultFile(path, options, Table)
         super().__init__(file, Cache(file))
         self._end = weakref.finalize(self, self._cache.abandon)
 

@@ -3,6 +3,8 @@
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from typing import Any, TypeVar, overload
 
+import apsw
+
 from storefs.vault.cache import Cache
 from storefs.vault.errors import InvalidArgument, NotFound
 from storefs.vault.file import VaultFile
@@ -13,7 +15,18 @@ Key = str | bytes
 Value = bytes | bytearray | memoryview
 
 _PAGE_KEYS = 1000
+"""How many items are read at a time."""
+
 _PAGE_BYTES = 8 << 20
+"""And how many bytes of values."""
+
+_KEYS_FIRST = 16
+_KEYS_MAX = 16_384
+"""How many keys are read at a time: a few first, then twice as many each time."""
+
+_KEYS_BYTES = 1 << 20
+"""How long the keys of a page are together, as far as the one before it tells."""
+
 _MISSING: Any = object()
 
 
@@ -23,7 +36,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
     A key comes out as bytes, and keys in the order of their bytes.
     """
 
-    def __init__(self, file: VaultFile, cache: Cache) -> None:
+    def __init__(self, file: VaultFile[Table], cache: Cache) -> None:
         self._file = file
         self._cache = cache
 
@@ -46,12 +59,26 @@ class VaultMapping(MutableMapping[Key, bytes]):
         Any other failure raises: else nobody could tell a value that is not there from one that cannot be read. (The
         documentation of KohakuVault has the default stand for both.)
         """
-        name = key_bytes(key)
+        name = key.encode() if type(key) is str else key_bytes(key)
+        file = self._file
+        lock = file.lock
+        lock.acquire()  # ``with`` would take longer than all the rest of this in Python
+        try:
+            direct = file.direct
+            found = self._get(name) if direct is None else direct.get(name)
+        except apsw.Error as error:
+            found = self._get_again(name, error)
+        finally:
+            lock.release()
+        return default if found is None else found
+
+    def _get(self, name: bytes) -> bytes | None:
         with self._cache:
             found = self._cache.get(name)
-            if found is None:
-                found = self._file.run(lambda table: table.get(name))
-        return default if found is None else found
+            return self._file.run(lambda table: table.get(name)) if found is None else found
+
+    def _get_again(self, name: bytes, error: apsw.Error) -> bytes | None:
+        return self._file.again(lambda table: table.get(name), error)
 
     def delete(self, key: Key) -> bool:
         """Remove a value; return whether there was one."""
@@ -64,7 +91,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
         """Whether there is a value of that key."""
         name = key_bytes(key)
         with self._cache:
-            return self._cache.get(name) is not None or self._file.run(lambda table: table.size(name)) is not None
+            return self._cache.get(name) is not None or self._file.run(lambda table: table.exists(name))
 
     def put_many(self, items: Mapping[Any, Value] | Iterable[tuple[Key, Value]]) -> int:
         """Set values in one transaction: all of them, or none; return how many.
@@ -135,7 +162,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
 
             def count(table: Table) -> int:
                 with table.transaction("DEFERRED"):
-                    return table.count() + sum(table.size(key) is None for key in fresh)
+                    return table.count() + sum(not table.exists(key) for key in fresh)
 
             return self._file.run(count)
 
@@ -149,15 +176,17 @@ class VaultMapping(MutableMapping[Key, bytes]):
         They are read a page at a time: what changes meanwhile may show or not, and nothing is shown twice.
         """
         start, at = key_bytes(prefix), None if after is None else key_bytes(after)
+        count = _KEYS_FIRST
         while True:
             with self._cache:
-                page = self._file.run(lambda table, at=at: table.keys(start, at, _PAGE_KEYS))  # type: ignore[misc]
-                last = page[-1] if len(page) == _PAGE_KEYS else None
+                page = self._file.run(lambda table, at=at, n=count: table.keys(start, at, n))  # type: ignore[misc]
+                last = page[-1] if len(page) == count else None
+                length = sum(map(len, page))
                 page = _merged(page, list(self._cache.items(start)), at, last)
             yield from page
             if last is None:
                 return
-            at = last
+            at, count = last, min(count * 2, _KEYS_MAX, max(1, count * _KEYS_BYTES // max(1, length)))
 
     def items_from(self, prefix: Key = b"", after: Key | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) of the same keys. A page is of one moment."""
@@ -242,7 +271,7 @@ class VaultMapping(MutableMapping[Key, bytes]):
     def clear(self) -> None:
         """Remove all values."""
         with self._cache:
-            self._file.run(Table.clear)
+            self._file.run(lambda table: table.clear())
             self._cache.clear()
 
 

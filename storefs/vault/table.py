@@ -2,87 +2,90 @@
 
 A value lies in its row. SQLite takes a billion bytes there at most, and has all of them in memory when the row is made
 (only zeros in a last column it has not): so what a value has beyond its first 32 MiB lies in parts of that length in a
-table beside it, ``<table>_parts``. The column ``size`` is the length of all of it.
+table beside it (``storefs/vault/parts.py``). The column ``size`` is the length of all of it.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
-from typing import Any
 
 import apsw
 
-from storefs.vault.errors import Damaged, InvalidArgument, IoError
+from storefs.vault.errors import InvalidArgument, IoError
+from storefs.vault.parts import Parts, quoted
 
 PART_BYTES = 32 << 20
+
+_LONG_BYTES = 128 << 10
+"""Longer values are read from their pages at once, without SQLite's copy of the row in between."""
+
+Buffer = bytes | bytearray | memoryview
 
 
 class Table:
     """One table over one connection. Not for several threads at a time; raises apsw's errors as they come."""
 
-    def __init__(self, connection: apsw.Connection, name: str, *, create: bool, part_bytes: int = PART_BYTES) -> None:
-        """Open the table ``name``, or make it. Raises InvalidArgument for what cannot be the name of one."""
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        name: str,
+        *,
+        create: bool,
+        use: str | None = None,
+    ) -> None:
+        """Open the table ``name``, or make it. Raises InvalidArgument for what cannot be the name of one.
+
+        ``use`` is the SQL of a number that each put notes in a column ``used``; without it there is none.
+        """
         if not name or "\0" in name or name.lower().startswith("sqlite_"):
             raise InvalidArgument(f"{name!r} cannot name a table: it is empty, has a NUL, or begins with sqlite_")
         self._connection = connection
+        # One cursor for all that is read or run to its end at once: making one costs as much as finding a value.
+        self._execute = connection.cursor().execute
         self._name = name
-        self._parts_name = f"{name}_parts"
-        self._part_bytes = part_bytes
-        self._table, self._parts = _quoted(name), _quoted(self._parts_name)
-        self._get_sql = f"SELECT value, size, id FROM {self._table} WHERE key = ?"
-        self._short_sql = f"SELECT value FROM {self._table} WHERE key = ? AND size <= ? AND size <= length(value)"
-        self._put_sql = (
-            f"INSERT INTO {self._table} (key, value, size) VALUES (?, ?, ?)"
-            " ON CONFLICT (key) DO UPDATE SET value = excluded.value, size = excluded.size"
+        self._part_bytes = PART_BYTES
+        self._table = quoted(name)
+        long = min(PART_BYTES, _LONG_BYTES)
+        self._get_sql = f"SELECT CASE WHEN size > {long} THEN rowid ELSE value END FROM {self._table} WHERE key = ?"
+        self._exists_sql = f"SELECT 1 FROM {self._table} WHERE key = ?"
+        self._size_sql = f"SELECT size FROM {self._table} WHERE key = ?"
+        names, values, updates = ("", "", "") if use is None else (", used", f", {use}", ", used = excluded.used")
+        put = (
+            f"INSERT INTO {self._table} (key, value, size{names}) VALUES (?, %s, ?{values})"
+            f" ON CONFLICT (key) DO UPDATE SET value = excluded.value, size = excluded.size{updates}"
         )
+        self._put_sql, self._room_sql = put % "?", put % "zeroblob(?)" + " RETURNING rowid"
         if create:
-            self._create()
-        # Parts of values that are not long any more are never looked at. Whoever knows of any takes them away; those of
-        # another process wait for ``sweep``. (A trigger would do it by itself, and make every put three times slower.)
-        self._has_parts = self._look_for_parts()
+            with self.transaction():
+                self._create(use)
+                self._parts = Parts(connection, name, create=True)
+        else:
+            self._parts = Parts(connection, name, create=False)
 
-    def _create(self) -> None:
-        with self.transaction():
-            self._rows(
-                f"""CREATE TABLE IF NOT EXISTS {self._table} (
-                    id    INTEGER PRIMARY KEY,
-                    key   BLOB UNIQUE NOT NULL,
-                    value BLOB NOT NULL,                -- the first part of it
-                    size  INTEGER NOT NULL              -- bytes, with all parts
-                )"""
-            )
-            self._rows(
-                f"""CREATE TABLE IF NOT EXISTS {self._parts} (
-                    place INTEGER PRIMARY KEY,
-                    id    INTEGER NOT NULL,             -- of the value's row
-                    part  INTEGER NOT NULL,             -- 1, 2, ...
-                    value BLOB NOT NULL,
-                    UNIQUE (id, part)
-                )"""
-            )
-
-    def _look_for_parts(self) -> bool:
-        """Whether there are parts. A file of KohakuVault that is opened to be read has no table of them."""
-        there = self._rows("SELECT 1 FROM sqlite_schema WHERE name = ?", (self._parts_name,))
-        return bool(there and self._rows(f"SELECT 1 FROM {self._parts} LIMIT 1"))
-
-    def _rows(self, sql: str, bindings: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql, bindings).fetchall()
+    def _create(self, use: str | None) -> None:
+        self._execute(
+            f"""CREATE TABLE IF NOT EXISTS {self._table} (
+                id    INTEGER PRIMARY KEY,
+                key   BLOB UNIQUE NOT NULL,
+                value BLOB NOT NULL,                -- the first part of it
+                size  INTEGER NOT NULL              -- bytes, with all parts
+                {", used INTEGER NOT NULL" if use is not None else ""}
+            )"""
+        )
 
     @contextmanager
     def transaction(self, mode: str = "IMMEDIATE") -> Iterator[None]:
         """All inside happens, or nothing; one that is under way is joined."""
-        connection = self._connection
         if self._is_open():
             yield
             return
-        connection.execute(f"BEGIN {mode}")
+        self._execute(f"BEGIN {mode}")
         try:
             yield
-            connection.execute("COMMIT")
+            self._execute("COMMIT")
         except BaseException:
             if self._is_open():  # after some errors SQLite has rolled back by itself
-                connection.execute("ROLLBACK")
+                self._execute("ROLLBACK")
             raise
 
     def _is_open(self) -> bool:
@@ -92,56 +95,57 @@ class Table:
 
     def get(self, key: bytes) -> bytes | None:
         """Return a value, or None."""
-        row = self._connection.execute(self._get_sql, (key,)).fetchone()
-        if row is None:
-            return None
-        value, size, number = row
-        return value if len(value) >= size else self._with_parts(value, size, number)
+        found = self._execute(self._get_sql, (key,)).get
+        return self.read(key, 0, sys.maxsize) if type(found) is int else found
 
-    def _with_parts(self, first: bytes, size: int, number: int) -> bytes:
-        rows = self._rows(f"SELECT value FROM {self._parts} WHERE id = ? ORDER BY part", (number,)) if size else []
-        value = b"".join([first, *(row[0] for row in rows)])
-        if len(value) != size:
-            raise Damaged(f"a value of {size} bytes has {len(value)} bytes only")
-        return value
+    def exists(self, key: bytes) -> bool:
+        """Whether there is a value of that key."""
+        return self._execute(self._exists_sql, (key,)).get is not None
 
     def size(self, key: bytes) -> int | None:
         """Return the length of a value in bytes, or None."""
-        row = self._connection.execute(f"SELECT size FROM {self._table} WHERE key = ?", (key,)).fetchone()
-        return int(row[0]) if row is not None else None
+        size: int | None = self._execute(self._size_sql, (key,)).get
+        return size
 
     def count(self) -> int:
         """Return how many keys there are."""
-        return int(self._rows(f"SELECT count(*) FROM {self._table}")[0][0])
+        return int(self._execute(f"SELECT count(*) FROM {self._table}").get)
 
     def keys(self, prefix: bytes, after: bytes | None, limit: int) -> list[bytes]:
         """Return up to ``limit`` keys that start with ``prefix`` and are greater than ``after``, in order."""
         where, bindings = _range(prefix, after)
-        sql = f"SELECT key FROM {self._table} WHERE {where} ORDER BY key LIMIT ?"
-        return list(chain.from_iterable(self._connection.execute(sql, (*bindings, limit))))
+        # A list, or what would be in it if that is one thing only, or None.
+        found = self._execute(
+            f"SELECT key FROM {self._table} WHERE {where} ORDER BY key LIMIT ?", (*bindings, limit)
+        ).get
+        return found if isinstance(found, list) else [] if found is None else [found]
 
     def items(self, prefix: bytes, after: bytes | None, limit: int, limit_bytes: int) -> list[tuple[bytes, bytes]]:
         """Return the same keys with their values: fewer when these get longer than ``limit_bytes``, one at least."""
         where, bindings = _range(prefix, after)
-        sql = f"SELECT key, value, size, id FROM {self._table} WHERE {where} ORDER BY key LIMIT ?"
+        sql = f"SELECT key, value, size FROM {self._table} WHERE {where} ORDER BY key LIMIT ?"
         found: list[tuple[bytes, bytes]] = []
         length = 0
-        for key, value, size, number in self._connection.execute(sql, (*bindings, limit)):
-            found.append((key, value if len(value) >= size else self._with_parts(value, size, number)))
-            length += size
-            if length >= limit_bytes:
-                break
+        with self.transaction("DEFERRED"):
+            for key, value, size in self._connection.execute(sql, (*bindings, limit)):
+                whole = value if len(value) >= size else self.read(key, 0, size)
+                assert whole is not None, "in a transaction nothing goes away"
+                found.append((key, whole))
+                length += size
+                if length >= limit_bytes:
+                    break
         return found
 
     def read(self, key: bytes, offset: int, length: int) -> bytes | None:
         """Return part of a value, less than ``length`` bytes at its end; None when there is no value."""
-        found = b"".join(self._pieces(key, offset, length, length or 1))
-        return found if found or self.size(key) is not None else None
+        with self.transaction("DEFERRED"):
+            found = b"".join(self._pieces(key, offset, length, length or 1))
+            return found if found or self.size(key) is not None else None
 
     def short(self, key: bytes, most: int) -> bytes | None:
-        """Return a value if it is there and no longer than ``most``, else None."""
-        row = self._connection.execute(self._short_sql, (key, most)).fetchone()
-        return None if row is None else row[0]
+        """Return a value if it is there and no longer than ``most`` or what is quick to get, else None."""
+        found = self._execute(self._get_sql, (key,)).get
+        return found if isinstance(found, bytes) and len(found) <= most else None
 
     def copy(self, key: bytes, write: Callable[[bytes], object], piece_bytes: int) -> int | None:
         """Hand a value to ``write`` piece by piece; return how long it is, or None."""
@@ -153,19 +157,14 @@ class Table:
         return size
 
     def _pieces(self, key: bytes, offset: int, length: int, piece_bytes: int) -> Iterator[bytes]:
-        row = self._connection.execute(
-            f"SELECT id, size, length(value) FROM {self._table} WHERE key = ?", (key,)
-        ).fetchone()
+        """Yield part of a value piece by piece; a transaction has to be open meanwhile."""
+        row = self._execute(f"SELECT rowid, size, length(value) FROM {self._table} WHERE key = ?", (key,)).get
         if row is None:
             return
         number, size, first = row
         end = min(offset + length, size)
-        places = [(self._name, number, first)]
-        if first < size:
-            rows = self._rows(f"SELECT place, length(value) FROM {self._parts} WHERE id = ? ORDER BY part", (number,))
-            places += [(self._parts_name, place, long) for place, long in rows]
-            if sum(long for _, _, long in places) != size:
-                raise Damaged(f"the value of {key!r} lacks a part")
+        places = [(self._name, number, min(first, size))]
+        places += [(self._parts.name, place, long) for place, long in self._parts.places(number, first, size)]
         start = 0
         for name, place, long in places:
             if start < end and offset < start + long:
@@ -180,73 +179,52 @@ class Table:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def put(self, key: bytes, value: bytes | bytearray | memoryview) -> None:
+    def put(self, key: bytes, value: Buffer) -> None:
         """Set a value."""
         size = len(value)
-        if size > self._part_bytes:
-            view, at = memoryview(value), 0
-
-            def read(length: int) -> memoryview:
-                nonlocal at
-                at += length
-                return view[at - length : at]
-
-            self.put_from(key, size, read, self._part_bytes)
-            return
-        if not self._has_parts:
-            self._connection.execute(self._put_sql, (key, value, size))
+        if size <= self._part_bytes and not self._parts.known:
+            self._execute(self._put_sql, (key, value, size))
             return
         with self.transaction():
-            self._connection.execute(self._put_sql, (key, value, size))
-            self._drop_parts(key)
+            if size > self._part_bytes:
+                view, at = memoryview(value), 0
 
-    def _drop_parts(self, key: bytes) -> None:
-        self._rows(f"DELETE FROM {self._parts} WHERE id = (SELECT id FROM {self._table} WHERE key = ?)", (key,))
+                def read(length: int) -> memoryview:
+                    nonlocal at
+                    at += length
+                    return view[at - length : at]
+
+                self.put_from(key, size, read, self._part_bytes)
+            else:
+                self._execute(self._put_sql, (key, value, size))
+                self._parts.drop(key)
 
     def put_many(self, items: Sequence[tuple[bytes, bytes]]) -> int:
         """Set values, all or none of them; return how many. Of one key the last."""
         most = self._part_bytes
         with self.transaction():
-            if not self._has_parts and all(len(value) <= most for _, value in items):
+            if not self._parts.known and all(len(value) <= most for _, value in items):
                 self._connection.executemany(self._put_sql, ((key, value, len(value)) for key, value in items))
             else:
                 for key, value in items:
                     self.put(key, value)
         return len(items)
 
-    def put_from(
-        self, key: bytes, size: int, read: Callable[[int], bytes | bytearray | memoryview], piece_bytes: int
-    ) -> None:
+    def put_from(self, key: bytes, size: int, read: Callable[[int], Buffer], piece_bytes: int) -> None:
         """Set a value of ``size`` bytes that ``read`` hands out piece by piece. Raises IoError when that ends early."""
         if size <= min(piece_bytes, self._part_bytes):
             self.put(key, b"".join(_taken(size, read, piece_bytes)))
             return
         first = min(size, self._part_bytes)
         with self.transaction():
-            ((number,),) = self._rows(
-                f"INSERT INTO {self._table} (key, value, size) VALUES (?, zeroblob(?), ?) ON CONFLICT (key)"
-                " DO UPDATE SET value = excluded.value, size = excluded.size RETURNING id",
-                (key, first, size),
-            )
-            self._rows(f"DELETE FROM {self._parts} WHERE id = ?", (number,))
+            number = self._execute(self._room_sql, (key, first, size)).get
+            self._parts.drop_number(number)
             self._fill(self._name, number, first, read, piece_bytes)
-            self._has_parts = self._has_parts or size > first
             for part, start in enumerate(range(first, size, self._part_bytes), start=1):
                 length = min(self._part_bytes, size - start)
-                ((place,),) = self._rows(
-                    f"INSERT INTO {self._parts} (id, part, value) VALUES (?, ?, zeroblob(?)) RETURNING place",
-                    (number, part, length),
-                )
-                self._fill(self._parts_name, place, length, read, piece_bytes)
+                self._fill(self._parts.name, self._parts.add(number, part, length), length, read, piece_bytes)
 
-    def _fill(
-        self,
-        name: str,
-        row: int,
-        length: int,
-        read: Callable[[int], bytes | bytearray | memoryview],
-        piece_bytes: int,
-    ) -> None:
+    def _fill(self, name: str, row: int, length: int, read: Callable[[int], Buffer], piece_bytes: int) -> None:
         if not length:
             return
         with self._connection.blob_open("main", name, "value", row, True) as blob:
@@ -255,32 +233,28 @@ class Table:
 
     def delete(self, key: bytes) -> bool:
         """Remove a value; return whether there was one."""
-        if not self._has_parts:
+        if not self._parts.known:
             return self._delete(key)
         with self.transaction():
-            self._drop_parts(key)
+            self._parts.drop(key)
             return self._delete(key)
 
     def _delete(self, key: bytes) -> bool:
-        self._connection.execute(f"DELETE FROM {self._table} WHERE key = ?", (key,))
+        self._execute(f"DELETE FROM {self._table} WHERE key = ?", (key,))
         return self._connection.changes() > 0
 
     def clear(self) -> None:
         """Remove all values."""
         with self.transaction():
-            self._rows(f"DELETE FROM {self._table}")
-            self._rows(f"DELETE FROM {self._parts}")
+            self._execute(f"DELETE FROM {self._table}")
+            self._parts.clear()
 
     def sweep(self) -> None:
         """Remove parts that no value has."""
-        self._rows(
-            f"DELETE FROM {self._parts} WHERE id NOT IN (SELECT id FROM {self._table} WHERE size > length(value))"
-        )
+        self._parts.sweep()
 
 
-def _taken(
-    length: int, read: Callable[[int], bytes | bytearray | memoryview], piece_bytes: int
-) -> Iterator[bytes | bytearray | memoryview]:
+def _taken(length: int, read: Callable[[int], Buffer], piece_bytes: int) -> Iterator[Buffer]:
     """Yield ``length`` bytes of what ``read`` hands out, piece by piece. Raises IoError when there are not so many."""
     left = length
     while left > 0:
@@ -293,20 +267,14 @@ def _taken(
         yield piece
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _range(prefix: bytes, after: bytes | None) -> tuple[str, list[bytes]]:
+    """Return a condition for keys with a prefix that come after another one, and what it binds.
 
-
-def _range(prefix: bytes, after: bytes | None) -> tuple[str, tuple[bytes, ...]]:
-    """Return a condition for keys with a prefix that come after another one, and what it binds."""
-    conditions, bindings = ["key >= ?"], [prefix]
-    if after is not None:
-        conditions.append("key > ?")
-        bindings.append(after)
-    if (end := _next(prefix)) is not None:
-        conditions.append("key < ?")
-        bindings.append(end)
-    return " AND ".join(conditions), tuple(bindings)
+    It has one lower bound: of two, SQLite would look for the first, and step from there to the second.
+    """
+    lower, bindings = ("key >= ?", [prefix]) if after is None or after < prefix else ("key > ?", [after])
+    end = _next(prefix)
+    return (lower, bindings) if end is None else (f"{lower} AND key < ?", [*bindings, end])
 
 
 def _next(prefix: bytes) -> bytes | None:

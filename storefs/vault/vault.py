@@ -1,128 +1,133 @@
-"""Bytes by key in one SQLite file, with the order of their last use."""
+"""The vault of a cache: bytes by key with the order of their last use, over a file and a table as ``KVault`` is."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 
-from storefs.errors import Corrupt, NoSpace
+from storefs.errors import Corrupt, NoSpace, StorefsError
+from storefs.vault.errors import Damaged, IoError
+from storefs.vault.file import FileOptions, VaultFile, translated
+from storefs.vault.used import UsedTable
 
+T = TypeVar("T")
+
+_OPTIONS = FileOptions(
+    table="vault",
+    enable_wal=True,
+    page_size=16384,
+    mmap_size=0,
+    cache_kb=2000,
+    retries=1,
+    backoff_base=0,
+    durability="normal",
+    read_only=False,
+)
 _TOUCHED_MAX = 10_000
 """How many uses are noted in memory; what is read beyond counts as a use only after they are written down."""
+
+_PAGE_KEYS = 1000
+_PAGE_BYTES = 8 << 20
 
 
 class Vault:
     """A map from bytes to bytes. One thread at a time uses it; a killed process leaves it readable."""
 
     def __init__(self, path: Path) -> None:
-        """Open ``path`` or make it. Raises Corrupt for a damaged file."""
+        """Open ``path`` or make it. Raises Corrupt for a damaged file, as every method does."""
         self.path = path
-        try:
-            self._connection = apsw.Connection(str(path))
-            for pragma in ("page_size = 16384", "journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 10000"):
-                self._connection.execute(f"PRAGMA {pragma}").fetchall()
-            self._connection.execute(
-                """CREATE TABLE IF NOT EXISTS vault (
-                    key   BLOB    NOT NULL PRIMARY KEY,
-                    value BLOB    NOT NULL,
-                    size  INTEGER NOT NULL,           -- length of value, bytes
-                    used  INTEGER NOT NULL            -- grows with every use: the order of eviction
-                ) STRICT"""
-            ).fetchall()
-            self._connection.execute("CREATE INDEX IF NOT EXISTS vault_use ON vault (used, size)").fetchall()
-            self.bytes = self._number("SELECT coalesce(sum(size), 0) FROM vault")
-            self._clock = self._number("SELECT coalesce(max(used), 0) FROM vault")
-        except (apsw.NotADBError, apsw.CorruptError) as error:
-            raise Corrupt(f"{path} is not a readable SQLite file: {error}") from error
         self._touched: dict[bytes, int] = {}
+        try:
+            self._file = VaultFile(path, _OPTIONS, UsedTable)
+        except Damaged as error:
+            raise Corrupt(str(error)) from error
+        self.bytes = self._run(lambda table: table.total())
+        """How many bytes all values have together."""
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value, or None. Counts as a use."""
-        row = self._connection.execute("SELECT value FROM vault WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            return None
-        if len(self._touched) < _TOUCHED_MAX or key in self._touched:
-            self._clock += 1
-            self._touched[key] = self._clock
-        return bytes(row[0])
+        table = self._file.table
+        try:
+            value = table.get(key)
+        except apsw.Error as error:
+            raise self._known(error) from error
+        if value is not None and (len(self._touched) < _TOUCHED_MAX or key in self._touched):
+            table.clock += 1
+            self._touched[key] = table.clock
+        return value
 
     def exists(self, key: bytes) -> bool:
         """Whether the key has a value. Does not count as a use."""
-        return self._connection.execute("SELECT 1 FROM vault WHERE key = ?", (key,)).fetchone() is not None
+        try:
+            return self._file.table.exists(key)
+        except apsw.Error as error:
+            raise self._known(error) from error
 
     def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Set values, all or none of them. Raises NoSpace when the disk is full."""
-        grown = 0
-        with self._transaction():
-            for key, value in items:
-                self._clock += 1
-                grown += len(value) - self._size(key)
-                self._connection.execute(
-                    "INSERT INTO vault VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
-                    " value = excluded.value, size = excluded.size, used = excluded.used",
-                    (key, value, len(value), self._clock),
-                )
-        self.bytes += grown
+
+        def put(table: UsedTable) -> int:
+            grown = 0
+            with table.transaction():
+                for key, value in items:
+                    grown += len(value) - (table.size(key) or 0)
+                    table.put(key, value)
+            return grown
+
+        self.bytes += self._write(put)
 
     def delete_many(self, keys: Iterable[bytes]) -> None:
-        """Remove values; keys without one are no error."""
-        gone = 0
-        with self._transaction():
-            for key in keys:
-                gone += self._size(key)
-                self._connection.execute("DELETE FROM vault WHERE key = ?", (key,))
-                self._touched.pop(key, None)
-        self.bytes -= gone
+        """Remove values; keys without one are no error. Raises NoSpace."""
+
+        def delete(table: UsedTable) -> int:
+            gone = 0
+            with table.transaction():
+                for key in keys:
+                    gone += table.size(key) or 0
+                    table.delete(key)
+                    self._touched.pop(key, None)
+            return gone
+
+        self.bytes -= self._write(delete)
 
     def prefixed(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the keys that start with ``prefix``, and their values, in key order."""
-        rows = self._connection.execute("SELECT key, value FROM vault WHERE key >= ? ORDER BY key", (prefix,))
-        for key, value in rows:
-            if not bytes(key).startswith(prefix):
-                return
-            yield bytes(key), bytes(value)
+        """Yield the keys that start with ``prefix``, and their values, in key order; read page by page."""
+        after: bytes | None = None
+        while page := self._page(prefix, after):
+            yield from page
+            after = page[-1][0]
+
+    def _page(self, prefix: bytes, after: bytes | None) -> list[tuple[bytes, bytes]]:
+        return self._run(lambda table: table.items(prefix, after, _PAGE_KEYS, _PAGE_BYTES))
 
     def least_used(self, prefix: bytes, limit: int) -> list[tuple[bytes, int]]:
         """Return up to ``limit`` (key, size in bytes) of the keys that start with ``prefix``, longest unused first."""
         self.flush()
-        rows = self._connection.execute(
-            "SELECT key, size FROM vault WHERE substr(key, 1, ?) = ? ORDER BY used LIMIT ?",
-            (len(prefix), prefix, limit),
-        )
-        return [(bytes(key), int(size)) for key, size in rows]
+        return self._run(lambda table: table.least_used(prefix, limit))
 
     def flush(self) -> None:
-        """Write down the uses noted in memory."""
+        """Write down the uses noted in memory. Raises NoSpace."""
         touched, self._touched = self._touched, {}
-        with self._transaction():
-            for key, used in touched.items():
-                self._connection.execute("UPDATE vault SET used = ? WHERE key = ?", (used, key))
+        self._write(lambda table: table.note((used, key) for key, used in touched.items()))
 
     def close(self) -> None:
         """Write what is noted and close the file."""
         self.flush()
-        self._connection.close()
+        self._file.close()
 
-    def _size(self, key: bytes) -> int:
-        """Return the length of a value, 0 for none."""
-        row = self._connection.execute("SELECT size FROM vault WHERE key = ?", (key,)).fetchone()
-        return int(row[0]) if row is not None else 0
-
-    def _number(self, sql: str) -> int:
-        row = self._connection.execute(sql).fetchone()
-        assert row is not None
-        return int(row[0])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _run(self, call: Callable[[UsedTable], T]) -> T:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            if isinstance(error, apsw.FullError | apsw.IOError | apsw.CantOpenError):
-                raise NoSpace(f"cannot write {self.path}: {error}") from error
-            raise
+            return call(self._file.table)
+        except apsw.Error as error:
+            raise self._known(error) from error
+
+    def _write(self, call: Callable[[UsedTable], T]) -> T:
+        try:
+            return self._run(call)
+        except IoError as error:
+            raise NoSpace(f"the cache takes nothing in: {error}") from error
+
+    def _known(self, error: apsw.Error) -> StorefsError:
+        known = translated(error, str(self.path))
+        return Corrupt(str(known)) if isinstance(known, Damaged) else known

@@ -8,7 +8,8 @@ import apsw
 import pytest
 
 from storefs.vault import Damaged, InvalidArgument, IoError, KVault, NotFound
-from storefs.vault import table as table_module
+from storefs.vault.parts import Parts
+from storefs.vault.table import Table
 
 # --- values -----------------------------------------------------------------------------------------------------------
 
@@ -94,6 +95,46 @@ def test_iteration_goes_page_by_page(vault, monkeypatch):
     assert len(vault) == 0
 
 
+def test_pages_of_keys_grow_as_long_as_the_keys_are_short(vault, monkeypatch):
+    limits = []
+    keys_of = Table.keys
+
+    def keys(table, prefix, after, limit):
+        limits.append(limit)
+        return keys_of(table, prefix, after, limit)
+
+    monkeypatch.setattr(Table, "keys", keys)
+    names = [b"%06d" % number for number in range(40_000)]
+    vault.put_many((name, b"") for name in names)
+    assert list(vault) == names
+    assert limits == [16 << power for power in range(11)] + [16384]
+    vault.clear()
+    limits.clear()
+    names = [b"%06d" % number + bytes(100_000) for number in range(60)]
+    vault.put_many((name, b"") for name in names)
+    assert list(vault) == names
+    assert limits == [16] + [10] * 5
+
+
+def test_a_page_costs_as_much_wherever_it_begins(vault):
+    vault.put_many((b"%06d" % number, b"") for number in range(10_000))
+    steps = 0
+
+    def step():
+        nonlocal steps
+        steps += 1
+        return False
+
+    table = vault._file.table
+    vault._file._connection.set_progress_handler(step, 10)
+    counts = []
+    for after in (None, b"%06d" % 9_800):
+        steps = 0
+        assert len(table.keys(b"", after, 100)) == len(table.items(b"", after, 100, 1 << 20)) == 100
+        counts.append(steps)
+    assert counts[1] < counts[0] * 2
+
+
 def test_many_at_once(vault):
     assert vault.put_many({"a": b"1", "b": b"2"}) == 2
     vault.enable_cache()
@@ -119,7 +160,7 @@ def test_ranges(either):
 @pytest.fixture
 def short_parts(monkeypatch):
     """Parts of 1000 bytes, where they have 32 MiB."""
-    monkeypatch.setattr(table_module.Table.__init__, "__kwdefaults__", {"part_bytes": 1000})
+    monkeypatch.setattr("storefs.vault.table.PART_BYTES", 1000)
 
 
 @pytest.mark.usefixtures("short_parts")
@@ -162,6 +203,27 @@ def test_a_lost_part_is_damage(vault):
         vault["key"]
     with pytest.raises(Damaged):
         vault.get_to_file("key", io.BytesIO())
+
+
+@pytest.mark.parametrize("instead", [b"", bytes(400_000)])
+@pytest.mark.parametrize("read", [
+    lambda vault: vault["key"],
+    lambda vault: vault.read_range("key", 0, 200_000),
+    lambda vault: vault.get_many(["key"])[b"key"],
+])  # fmt: skip
+def test_a_value_replaced_while_it_is_read_is_the_one_before(vault, path, monkeypatch, seed, read, instead):
+    places_of = Parts.places
+
+    def places(*args):
+        with KVault(path) as other:
+            other["key"] = instead
+        return places_of(*args)
+
+    vault["key"] = value = random.Random(seed).randbytes(200_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "places", places)
+        assert read(vault) == value
+    assert vault["key"] == instead
 
 
 def test_long_values_take_little_memory(path):
