@@ -171,13 +171,14 @@ def archive(source: str, settings: Settings, metrics: Metrics) -> ArchiveReader:
     return ArchiveReader(stores, Threads(4), metrics=metrics, backend=backend)
 
 
-def open_archive(source: str, **options: str) -> Archive:
+def open_archive(source: str, n_bits: int | None = None, **options: str) -> Archive:
     """Open an archive for a script without async: ``with wiring.open_archive("s3://bucket/prefix") as archive: ...``.
 
-    ``options`` are settings as those of a mount (``n_bits="10"``); environment and configuration file count too. Raises
-    as ``archive`` does.
+    ``options`` are settings as those of a mount; environment and configuration file count too. Raises as ``archive``
+    does.
     """
-    settings = resolve(options, os.environ, None)
+    bits = {} if n_bits is None else {"n_bits": str(n_bits)}
+    settings = resolve(options | bits, os.environ, None)
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[ArchiveReader]:

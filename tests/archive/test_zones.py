@@ -9,6 +9,7 @@ from storefs.archive import zones
 from storefs.archive.reader import ArchiveReader
 from storefs.archive.routing import route_index
 from storefs.archive.stores import Part, Stores
+from storefs.archive.verify import verify
 from storefs.archive.zones import Bucket
 from storefs.errors import ObjectMissing, UsageError
 from storefs.objects.memory import MemoryObjects
@@ -119,7 +120,10 @@ def test_what_is_no_yaml_is_refused(tmp_path, text):
 
 @pytest.fixture
 def parts() -> list[Part]:
-    return [Part(range(100, 256), Counting(MemoryObjects())), Part(range(100), Counting(MemoryObjects()))]
+    return [
+        Part(range(100, 256), Counting(MemoryObjects("second"))),
+        Part(range(100), Counting(MemoryObjects("first"))),
+    ]
 
 
 async def test_files_come_from_the_zone_of_their_route(parts, offload):
@@ -143,6 +147,16 @@ async def test_what_lies_in_the_wrong_zone_is_not_there(parts, offload):
     with pytest.raises(ObjectMissing):
         await reader.get("0", DAY)
     assert [one.uid async for one in reader.files()] == ["200"]
+
+
+async def test_verifying_finds_what_lies_in_the_wrong_zone(parts, offload):
+    await put_all(parts[0].store, [File("0", b"lost"), File("200", b"found")])
+    seen = await verify(Stores(parts, 8), offload, lambda *_: None)
+    assert seen.shards == 1
+    assert seen.proof.faults == ["20240101_00_0000.des: it lies in memory://second, where nobody looks for its route"]
+    shared = [Part(part.routes, Counting(parts[0].store)) for part in parts]
+    seen = await verify(Stores(shared, 8), offload, lambda *_: None)
+    assert (seen.shards, seen.proof.faults) == (2, [])
 
 
 def test_stores_hold_each_route_once():
