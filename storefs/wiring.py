@@ -21,7 +21,7 @@ from storefs.archive.reader import ArchiveReader
 from storefs.archive.routing import N_BITS
 from storefs.archive.stores import Part, Stores
 from storefs.archive.view import ArchiveView
-from storefs.archive.zones import Bucket
+from storefs.archive.zones import Bucket, Zones
 from storefs.cache import home
 from storefs.cache.home import CacheHome, Holder
 from storefs.core.chunking import ChunkSizes
@@ -155,20 +155,35 @@ def _directory(path: str, *, create: bool) -> ObjectStore:
     return DirectoryObjects(root, Threads(16))
 
 
-def archive(source: str, settings: Settings, metrics: Metrics) -> ArchiveReader:
-    """Return a reader of the archive at ``source``: what ``connect`` takes, or zones:FILE. Nothing is asked of it yet.
+def archive_bits(source: str, settings: Settings) -> int:
+    """Return how many bits number the routes of an archive: its zones file says it, or ``settings`` do.
 
-    The zones file says how many bits number the routes; otherwise ``settings`` do. Raises UsageError, NotAStore.
+    Raises UsageError.
     """
-    settings = Settings({**settings.values, "ro": True})
+    if source.startswith(ZONES):
+        return _zones(source).n_bits
+    return settings.whole("n_bits") or N_BITS
+
+
+def archive_stores(source: str, settings: Settings, metrics: Metrics) -> Stores:
+    """Return the stores of the archive at ``source``: what ``connect`` takes, or zones:FILE. Nothing is asked of them
+    yet. Raises UsageError, NotAStore.
+    """
     if not source.startswith(ZONES):
-        backend = "s3" if source.startswith("s3://") else "local"
-        stores = Stores.single(connect(source, settings, metrics), settings.whole("n_bits") or N_BITS)
-    else:
-        backend = "multi_s3"
-        found = zones.load(Path(source.removeprefix(ZONES)).expanduser())
-        stores = Stores((Part(zone.routes, _zone(zone.place, settings, metrics)) for zone in found.zones), found.n_bits)
+        return Stores.single(connect(source, settings, metrics), archive_bits(source, settings))
+    found = _zones(source)
+    return Stores((Part(zone.routes, _zone(zone.place, settings, metrics)) for zone in found.zones), found.n_bits)
+
+
+def archive(source: str, settings: Settings, metrics: Metrics) -> ArchiveReader:
+    """Return a reader of the archive at ``source``. Raises as ``archive_stores`` does."""
+    stores = archive_stores(source, Settings({**settings.values, "ro": True}), metrics)
+    backend = "multi_s3" if source.startswith(ZONES) else "s3" if source.startswith("s3://") else "local"
     return ArchiveReader(stores, Threads(4), metrics=metrics, backend=backend)
+
+
+def _zones(source: str) -> Zones:
+    return zones.load(Path(source.removeprefix(ZONES)).expanduser())
 
 
 def open_archive(source: str, n_bits: int | None = None, **options: str) -> Archive:

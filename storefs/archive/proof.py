@@ -43,6 +43,11 @@ def block_bytes(size: int) -> int:
     return length
 
 
+def blocks_meta_bytes(size: int) -> int:
+    """Return how long the meta of a big file of ``size`` bytes gets, at most."""
+    return 100 + 44 * -(-size // block_bytes(size))
+
+
 def inline_meta(content_digest: bytes) -> dict[str, Any]:
     """Return the meta of an inline entry."""
     return {_DIGEST: content_digest.hex()}

@@ -14,6 +14,7 @@ from storefs.cli.inspect import doctor, info, status, sync
 from storefs.cli.launch import StartFailed
 from storefs.cli.mount import mount, umount
 from storefs.cli.output import say
+from storefs.cli.pack import pack
 from storefs.cli.snapshot import snapshot
 from storefs.cli.upkeep import compact, gc
 from storefs.cli.warm import warm
@@ -51,7 +52,9 @@ def main() -> None:
     """
 
 
-for _command in (mount, umount, status, sync, warm, clone, info, df, doctor, fsck, gc, compact, snapshot, archive):
+for _command in (
+    mount, umount, status, sync, warm, clone, info, df, doctor, fsck, gc, compact, snapshot, pack, archive,
+):  # fmt: skip
     main.add_command(_command)
 
 
