@@ -80,6 +80,8 @@ async def read_all(store: One) -> dict[str, bytes | str]:
             outcomes[uid] = await reader.get(uid, DAY)
         except Corrupt as error:
             outcomes[uid] = f"corrupt: {error}"
+            if f"{store.key}: " in str(error):  # no entry is named: the index is bad, for all alike
+                return dict.fromkeys([*UIDS, MISSING], outcomes[uid]) | outcomes
         except ObjectMissing:
             outcomes[uid] = "missing"
     return outcomes
