@@ -44,7 +44,8 @@ class VaultMapping(MutableMapping[Key, bytes]):
 
     def put(self, key: Key, value: Value) -> None:
         """Set a value. Raises InvalidArgument for a key that is neither str nor bytes, or a value that is not bytes."""
-        name, data = key_bytes(key), value_bytes(value)
+        name = key.encode() if type(key) is str else key_bytes(key)
+        data = value if type(value) is bytes else value_bytes(value)
         with self._cache:
             if not self._cache.put(name, data):
                 self._file.run(lambda table: table.put(name, data))

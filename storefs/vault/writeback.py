@@ -54,26 +54,30 @@ class WriteBack:
         """
         self.touched_s = time.monotonic()
         size = len(key) + len(value)
-        held = self._size(key)
-        if self._bytes - held + size > self.cap_bytes:
+        before = self._values.get(key)
+        total = self._bytes + size - (len(key) + len(before) if before is not None else 0)
+        if total > self.cap_bytes:
             if self.locked:
                 raise CacheFull(
                     f"the locked cache holds {self._bytes} of {self.cap_bytes} bytes: no room for {size} more"
                 )
             self.flush()
-            held = 0
-        if size > self.cap_bytes:
-            return False
+            total = size
+            if size > self.cap_bytes:
+                return False
         self._values[key] = value
-        self._bytes += size - held
-        if self._bytes >= self.flush_threshold and not self.locked:
+        self._bytes = total
+        if total >= self.flush_threshold and not self.locked:
             self.flush()
         return True
 
     def discard(self, key: bytes) -> bool:
         """Forget a value; return whether there was one."""
-        self._bytes -= self._size(key)
-        return self._values.pop(key, None) is not None
+        value = self._values.pop(key, None)
+        if value is None:
+            return False
+        self._bytes -= len(key) + len(value)
+        return True
 
     def clear(self) -> None:
         """Forget all values."""
@@ -100,10 +104,6 @@ class WriteBack:
             yield
         finally:
             self._locks -= 1
-
-    def _size(self, key: bytes) -> int:
-        value = self._values.get(key)
-        return len(key) + len(value) if value is not None else 0
 
 
 class IdleFlusher:

@@ -145,6 +145,14 @@ def test_many_at_once(vault):
     assert "d" not in vault
 
 
+@pytest.mark.parametrize("length", [10, 5000])
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
+def test_of_one_key_the_last_value_counts(vault, count, length):
+    items = [(b"%d" % (number % 50), b"%d" % number + bytes(length)) for number in range(count)]
+    assert vault.put_many(items) == count
+    assert dict(vault.items()) == dict(items)
+
+
 def test_ranges(either):
     either["key"] = bytes(range(200))
     assert either.read_range("key", 10, 5) == bytes(range(10, 15))
