@@ -1,17 +1,20 @@
 """Contents of files: payloads and big files, fetched, decoded, and held against their digests."""
 
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from storefs.archive import proof
+from storefs.archive.ahead import Call, in_order
 from storefs.archive.indexes import Tail
 from storefs.archive.proof import Blocks
 from storefs.archive.requests import Kind, Requests
 from storefs.archive.routing import big_file_key
 from storefs.archive.shards import Shard
 from storefs.core.digest import digest
-from storefs.errors import Corrupt
+from storefs.errors import Corrupt, cause_of
 from storefs.model import Codec
 from storefs.ports import Offload
 from storefs.shard.codec import Buffer
@@ -20,6 +23,10 @@ from storefs.shard.reader import decode_entry
 
 PIECE_BYTES = 4 << 20
 """How much of a big file without digests of blocks is asked for at once."""
+
+_AHEAD = 4
+_AHEAD_BYTES = 16 << 20
+"""How much of a big file is on its way at a time, as that many ranges at most: one by one they would mostly wait."""
 
 _LONG_BYTES = 256 << 10
 """Content above that is decoded and digested in a thread."""
@@ -48,8 +55,9 @@ class Contents:
         entry = found.entry
         if isinstance(entry, BigFileEntry):
             content = bytearray()
-            async for piece in self.pieces(found):
-                content += piece
+            async with self.pieces(found) as pieces:
+                async for piece in pieces:
+                    content += piece
             return bytes(content)
         return await self.decoded(await self._payload(found, entry, 0, entry.stored), entry, found.shard.key)
 
@@ -64,29 +72,40 @@ class Contents:
             return part
         return (await self.whole(found))[start:end]
 
-    async def pieces(self, found: Found) -> AsyncGenerator[bytes, None]:
-        """Yield a file's content piece by piece: proven one by one where it has digests of blocks.
+    @asynccontextmanager
+    async def pieces(self, found: Found) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Hand out a file's content piece by piece: proven one by one where it has digests of blocks.
 
-        A big file without is proven as a whole: what was yielded is good once the end is reached. Raises as ``whole``
-        does.
+        A big file without is proven as a whole: what was handed out is good once the end is reached. Of a big file
+        some 16 MiB are on their way at a time. Raises as ``whole`` does.
         """
         entry = found.entry
-        if not isinstance(entry, BigFileEntry):
-            yield await self.whole(found)
-            return
-        blocks = blocks_in(entry, found.shard.key)
+        try:
+            if isinstance(entry, BigFileEntry):
+                blocks = blocks_in(entry, found.shard.key)
+                size = PIECE_BYTES if blocks is None else blocks.size
+                at_once = max(min(_AHEAD, _AHEAD_BYTES // size), 1)
+                async with in_order(self._calls(found, entry, blocks), at_once) as pieces:
+                    checked = _hashed(pieces, found, entry, self._offload) if blocks is None else _as_they_are(pieces)
+                    async with aclosing(checked) as proven:
+                        yield proven
+            else:
+                async with aclosing(self._single(found)) as single:
+                    yield single
+        except BaseExceptionGroup as error:
+            raise cause_of(error) from None
+
+    async def _single(self, found: Found) -> AsyncGenerator[bytes, None]:
+        yield await self.whole(found)
+
+    def _calls(self, found: Found, entry: BigFileEntry, blocks: Blocks | None) -> Iterator[Call[bytes]]:
+        """Yield the calls that fetch a big file, one after another."""
         if blocks is not None:
             for number in range(len(blocks.digests)):
-                yield await self._block(found, entry, blocks, number)
+                yield partial(self._block, found, entry, blocks, number)
             return
-        hasher = hashlib.sha256()
         for start in range(0, entry.size, PIECE_BYTES):
-            length = min(PIECE_BYTES, entry.size - start)
-            piece = await self._big(found, entry, start, length)
-            await self._offload.run(hasher.update, piece)
-            yield piece
-        if hasher.hexdigest() != entry.sha256:
-            raise Corrupt(f"{where(found)}: the content of {big_file_key(entry.sha256)} does not match its SHA-256")
+            yield partial(self._big, found, entry, start, min(PIECE_BYTES, entry.size - start))
 
     async def decoded(self, payload: Buffer, entry: InlineEntry, label: str) -> bytes:
         """Return the content of a payload. Raises Corrupt."""
@@ -126,6 +145,23 @@ class Contents:
         data = await self._requests.range(found.shard.store, big_file_key(entry.sha256), start, length, Kind.BIG_FILE)
         _check_length(data, length, found)
         return data
+
+
+async def _hashed(
+    pieces: AsyncIterator[bytes], found: Found, entry: BigFileEntry, offload: Offload
+) -> AsyncGenerator[bytes, None]:
+    """Pass the pieces on. Raises Corrupt at the end unless they are what the SHA-256 says."""
+    hasher = hashlib.sha256()
+    async for piece in pieces:
+        await offload.run(hasher.update, piece)
+        yield piece
+    if hasher.hexdigest() != entry.sha256:
+        raise Corrupt(f"{where(found)}: the content of {big_file_key(entry.sha256)} does not match its SHA-256")
+
+
+async def _as_they_are(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async for piece in pieces:
+        yield piece
 
 
 def content_of(payload: Buffer, entry: InlineEntry, label: str) -> bytes:

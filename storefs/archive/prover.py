@@ -114,7 +114,7 @@ class Prover:
             if size != entry.size:
                 raise Corrupt(f"{where(found)}: {name} has {size} bytes, {entry.size} expected")
             hasher = hashlib.sha256()
-            async with aclosing(self._contents.pieces(found)) as pieces:
+            async with self._contents.pieces(found) as pieces:
                 async for piece in pieces:
                     await self._offload.run(hasher.update, piece)
         except ObjectMissing as error:

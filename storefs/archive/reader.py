@@ -120,15 +120,15 @@ class ArchiveReader:
     async def copy_to(self, uid: str, created_at: datetime, write: Write) -> int:
         """Pass a file's content on to ``write``, one piece after another; return its size.
 
-        Memory is taken for one piece (4 MiB; more for files above 4 GiB). Each piece is proven, but of a big file
-        without digests of blocks: after Corrupt, nothing that was written may be used. Raises as ``get`` does.
+        Memory is taken for some 16 MiB, more for files above 16 GiB. Each piece is proven, but of a big file without
+        digests of blocks: after Corrupt, nothing that was written may be used. Raises as ``get`` does.
         """
         written = 0
 
         async def copy(found: Found) -> StorefsError | None:
             nonlocal written
             try:
-                async with aclosing(self._contents.pieces(found)) as pieces:
+                async with self._contents.pieces(found) as pieces:
                     async for piece in pieces:
                         await write(piece)
                         written += len(piece)

@@ -249,7 +249,7 @@ async def test_a_damaged_block_is_named_and_the_others_are_good(store, reader, b
     for work in (reader.get("big", DAY), reader.get_range("big", DAY, 5000, 1), reader.copy_to("big", DAY, write)):
         with pytest.raises(Corrupt, match=r"20240101_.*\.des, entry big: block 5 of"):
             await work
-    assert written == big[:5000], "nothing that is wrong is passed on"
+    assert big[:5000].startswith(written), "nothing that is wrong is passed on"
     assert await reader.get_range("big", DAY, 6000, 100) == big[6000:6100]
     await store.put(key, big[:9000])
     with pytest.raises(Corrupt, match="0 bytes came"):
@@ -294,7 +294,7 @@ async def test_neighbours_come_in_one_request(store, reader, seed):
 
 
 async def test_each_request_has_an_outcome(store, reader, big, seed):
-    files = [File(f"file {number}", noise(seed + number, 50)) for number in range(300)]
+    files = [File(f"file {number}", noise(seed + number, 50)) for number in range(100)]
     keys = await put_all(store, [*files, File("big", big, block=1000)])
     body = bytearray(await store.get(keys[0]))
     body[8] ^= 1  # the first payload of the first shard: the first file

@@ -104,7 +104,7 @@ def test_what_is_wrong_is_named(tmp_path, document, says):
 
 
 @pytest.mark.parametrize(
-    "text", ["zones: [", "!!python/object/apply:os.system ['true']", "a: &a [*a]\n", "\0", "[" * 100_000, "\udcff"]
+    "text", ["zones: [", "!!python/object/apply:os.system ['true']", "a: &a [*a]\n", "\0", "[" * 5_000, "\udcff"]
 )
 def test_what_is_no_yaml_is_refused(tmp_path, text):
     path = tmp_path / "zones.yaml"
