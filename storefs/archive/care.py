@@ -41,26 +41,27 @@ class Care:
         """
         folder, path = job.with_suffix(".sources"), job.with_suffix(".local")
         folder.mkdir()
-        left = JobFile(path, self._packing)
         try:
-            last: tuple[Source, str] | None = None
-            for batch in _batches(job):
-                local = await self._fetch_all(batch, folder, done)
-                for one in batch:
-                    if not self._is_big(one):
-                        if one.number in local:
-                            left.add(local[one.number])
-                        continue
-                    sha256, beside = await self._settle(one, last, store, folder / "big", done)
-                    last = (one, sha256) if sha256 is not None else last
-                    if beside is not None:
-                        left.add(beside)
-            left.close()
+            with JobFile(path, self._packing) as left:
+                await self._divide(job, left, folder, store, done)
             yield path
         finally:
-            left.close()
             path.unlink(missing_ok=True)
             shutil.rmtree(folder)
+
+    async def _divide(self, job: Path, left: JobFile, folder: Path, store: ObjectStore, done: Done) -> None:
+        last: tuple[Source, str] | None = None
+        for batch in _batches(job):
+            local = await self._fetch_all(batch, folder, done)
+            for one in batch:
+                if not self._is_big(one):
+                    if one.number in local:
+                        left.add(local[one.number])
+                    continue
+                sha256, beside = await self._settle(one, last, store, folder / "big", done)
+                last = (one, sha256) if sha256 is not None else last
+                if beside is not None:
+                    left.add(beside)
 
     def _is_big(self, one: Source) -> bool:
         return one.size > self._bounds.big_file_bytes

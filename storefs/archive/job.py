@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from storefs.archive import proof, seal
 from storefs.archive.manifest import Failure
@@ -96,7 +96,10 @@ class JobFile:
         """Add a file."""
         self._write([type(one).__name__, asdict(one)])
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Complete it."""
         self._file.close()
 
@@ -152,7 +155,7 @@ class _Packer:
         self._writer = writer
         self._done = Done()
         self._last: tuple[str, bytes, int] | None = None
-        """uid, digest and number of the file that was read last: the same uid may follow."""
+        """uid, digest and number of the file that was read last, the first one of its uid."""
 
     def run(self, entries: Iterator[Source | Beside]) -> Done:
         """Pack all of them."""
@@ -172,14 +175,13 @@ class _Packer:
 
     def _add(self, one: Source, data: bytes) -> None:
         done, packing = self._done, self._packing
-        known = digest(data)
-        last, self._last = self._last, (one.uid, known, one.number)
+        known, last = digest(data), self._last
         if last is not None and last[0] == one.uid:
-            if last[1] == known:
-                done.repeated += 1
-                return
-            self._last = last
-            raise UsageError(other_content(last[2]))
+            if last[1] != known:
+                raise UsageError(other_content(last[2]))
+            done.repeated += 1
+            return
+        self._last = (one.uid, known, one.number)
         if one.present is not None and bytes.fromhex(one.present) == known:
             done.present += 1
             return

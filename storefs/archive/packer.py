@@ -145,17 +145,16 @@ class Packer:
         for _, planned in groupby(self._intake.planned(), key=lambda one: (one.route, one.shard)):
             entries, care = 0, False
             last: Planned | None = None
-            file = JobFile(self._folder / f"job-{next(numbers)}", self._packing)
-            for one in planned:
-                if last is not None and last.uid == one.uid and last.size != one.size:
-                    self._intake.fail(Failure(one.number, one.uid, other_content(last.number)))
-                    continue
-                present = await self._present.proof(one.route, one.uid)
-                file.add(Source(one.number, one.uid, one.size, one.source, present))
-                entries += 1
-                care = care or one.big or one.source.startswith(S3)
-                last = one
-            file.close()
+            with JobFile(self._folder / f"job-{next(numbers)}", self._packing) as file:
+                for one in planned:
+                    if last is not None and last.uid == one.uid and last.size != one.size:
+                        self._intake.fail(Failure(one.number, one.uid, other_content(last.number)))
+                        continue
+                    present = await self._present.proof(one.route, one.uid)
+                    file.add(Source(one.number, one.uid, one.size, one.source, present))
+                    entries += 1
+                    care = care or one.big or one.source.startswith(S3)
+                    last = one
             assert last is not None, "a shard is planned for files"
             first = await self._first_number(last.route)
             yield _Job(last.route, first + last.shard, file.path, entries, care)

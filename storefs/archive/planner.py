@@ -56,7 +56,7 @@ def plan(records: Iterable[Record], bounds: Bounds) -> Iterator[Planned]:
         last = ""
         for _, _, uid, number, size, source in group:
             big = size > bounds.big_file_bytes
-            content = 0 if big else size
+            content = 0 if big or (index and uid == last) else size  # one of several of a uid is packed
             entry = len(uid.encode()) + _entry_bytes(size, big=big)
             full = filled + content > bounds.shard_bytes or index + entry > _INDEX_BYTES
             if full and index and uid != last:

@@ -10,7 +10,7 @@ from pathlib import Path
 import trio
 
 from storefs.archive.job import Done
-from storefs.errors import NoSpace, StorefsError
+from storefs.errors import NoSpace, StorefsError, cause_of
 
 _COMMAND = (sys.executable, "-P", "-m", "storefs.archive.worker")
 _ANSWER_BYTES = 64 << 10
@@ -52,12 +52,13 @@ class Worker:
 @asynccontextmanager
 async def workers(count: int) -> AsyncIterator[list[Worker]]:
     """Run ``count`` processes; at the end they are gone."""
-    async with trio.open_nursery() as nursery:
-        processes: list[trio.Process] = [await nursery.start(_run) for _ in range(count)]
-        try:
+    try:
+        async with trio.open_nursery() as nursery:
+            processes: list[trio.Process] = [await nursery.start(_run) for _ in range(count)]
             yield [Worker(process) for process in processes]
-        finally:
             nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as error:
+        raise cause_of(error) from None
 
 
 async def _run(task_status: trio.TaskStatus[trio.Process]) -> None:
