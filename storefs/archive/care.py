@@ -1,6 +1,4 @@
-"""Care: what a packer does itself, so that its workers find every file on the local disk: it fetches what lies in S3,
-and puts big files in place.
-"""
+"""Care: what a packer does before its workers: it fetches what lies in S3, and puts big files in place."""
 
 import shutil
 from collections.abc import AsyncIterator, Iterator

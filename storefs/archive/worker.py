@@ -1,5 +1,7 @@
-"""The worker: a process that does jobs of a packer. It reads the paths of jobs, line by line, and says what came of
-them, a line of JSON each; it ends when there are no more.
+"""The worker: a process that does jobs of a packer.
+
+It reads the paths of jobs, line by line, and says what came of them, a line of JSON each; it ends when there are no
+more.
 """
 
 import json
