@@ -1,5 +1,6 @@
 """The format, byte for byte: what is written, and what is read of shards made by hand."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,44 @@ def test_the_golden_shard_is_read(tmp_path):
         assert shard.version == 2
         assert shard.entries == (InlineEntry("uid-123", 8, 7, Codec.NONE, 7),)
         assert shard.read(shard.find("uid-123")) == golden.GOLDEN_CONTENT
+
+
+@pytest.mark.parametrize(
+    ("shard_bytes", "uid", "content", "codec", "version"),
+    [
+        (golden.GOLDEN, "uid-123", golden.GOLDEN_CONTENT, Codec.NONE, 2),
+        (golden.GOLDEN_ZSTD, "uid.txt", golden.AGAIN, Codec.ZSTD, 2),
+        (golden.GOLDEN_LZ4, "uid.txt", golden.AGAIN, Codec.LZ4, 2),
+        (golden.GOLDEN_OLD, "uid-123", golden.GOLDEN_CONTENT, Codec.NONE, 1),
+    ],
+)
+def test_golden_bytes_are_read(tmp_path, shard_bytes, uid, content, codec, version):
+    path = tmp_path / "golden.des"
+    path.write_bytes(shard_bytes)
+    with ShardFile(path) as shard:
+        (entry,) = shard.entries
+        assert isinstance(entry, InlineEntry)
+        assert (entry.name, entry.codec, entry.size, shard.version) == (uid, codec, len(content), version)
+        assert shard.read(entry) == content
+        if version == 2:
+            rebuilt = tmp_path / "rebuilt.des"
+            payload = shard_bytes[entry.offset : entry.end]
+            with ShardWriter.create(rebuilt) as writer:
+                writer.append(uid, payload, codec, len(content))
+                writer.seal(durable=False)
+            assert rebuilt.read_bytes() == shard_bytes
+
+
+def test_a_golden_big_file_is_read_and_written(tmp_path):
+    path = tmp_path / "golden.des"
+    path.write_bytes(golden.GOLDEN_BIG)
+    with ShardFile(path) as shard:
+        assert shard.entries == (BigFileEntry("uid.bin", golden.AGAIN_SHA256, len(golden.AGAIN)),)
+    with ShardWriter.create(tmp_path / "written.des") as writer:
+        writer.note_big_file("uid.bin", golden.AGAIN_SHA256, len(golden.AGAIN))
+        writer.seal(durable=False)
+    assert (tmp_path / "written.des").read_bytes() == golden.GOLDEN_BIG
+    assert hashlib.sha256(golden.AGAIN).hexdigest() == golden.AGAIN_SHA256
 
 
 def test_the_page_shows_the_golden_shard():
