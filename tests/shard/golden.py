@@ -19,7 +19,7 @@ GOLDEN_NAME = "uid-123"
 GOLDEN_CONTENT = b"file 1\n"
 
 AGAIN = b"again and again and again\n" * 2
-AGAIN_SHA256 = "f1ac07e63485eac8984bcaebdb9f10283a4f0ae867a4ec81cf0713930048aed0"
+AGAIN_SHA256 = "f1ac07e6385eac889dbaedbdb91f0283a4f0ae867a4ed881cf0713930048aed0"
 
 # Whole shards of one entry, as bytes that no library of today has a part in.
 GOLDEN_ZSTD = bytes.fromhex(
