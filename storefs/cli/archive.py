@@ -67,6 +67,10 @@ def archive() -> None:
 
     SOURCE is a path, file:///path, s3://bucket/prefix or zones:FILE. Without it, the variables DES_BACKEND,
     DES_BASE_DIR, DES_S3_* and DES_ZONES_CONFIG say which archive is meant, and DES_N_BITS how it was packed.
+
+    \b
+    storefs archive get s3://bucket/prefix uid-123 2024-01-01 > file
+    storefs archive verify s3://bucket/prefix
     """
 
 
