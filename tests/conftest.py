@@ -4,6 +4,7 @@ import os
 import random
 import secrets
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,12 @@ T = TypeVar("T")
 
 SEED = int(os.environ.get("STOREFS_SEED", "") or secrets.randbelow(1 << 32))
 os.environ["STOREFS_SEED"] = str(SEED)  # for the processes among which pytest-xdist divides the tests
+
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    # The hundreds of daemons and commands would each compile all that they import: a third of what they do.
+    _bytecode = tempfile.TemporaryDirectory(prefix="storefs-bytecode-")
+    os.environ["PYTHONPYCACHEPREFIX"] = _bytecode.name
+
 BUCKET = "tests"
 
 
