@@ -5,6 +5,7 @@ s3://bucket/key), and perhaps ``size_bytes``. Other members mean nothing here.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -151,4 +152,8 @@ def _source(text: str) -> str:
         raise UsageError(f"source_path is a path or s3://bucket/key, not {scheme}://")
     if "\0" in text:
         raise UsageError("source_path has a NUL in it")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise UsageError(f"source_path must be Unicode, not {text!r}") from None
     return text

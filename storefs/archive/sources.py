@@ -2,15 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from storefs.archive import proof
 from storefs.archive.job import check_stated, check_unchanged, reason_of
 from storefs.core.digest import digest
-from storefs.errors import NoSpace, ObjectMissing, StorefsError, UsageError
+from storefs.errors import NoSpace, StoreError, StorefsError, UsageError
 from storefs.ports import ObjectStore, Offload
 
 S3 = "s3://"
@@ -50,20 +50,17 @@ class Sources:
                 raise UsageError(reason_of(error)) from None
             return status.st_size
         store, key = self._at(source)
-        try:
+        with _of_one_object():
             return (await store.head(key)).size
-        except ObjectMissing as error:
-            raise UsageError(f"it cannot be read: {error}") from None
 
     async def fetch(self, source: str, size: int, target: Path) -> None:
         """Copy an object to a new file. Raises UsageError, NoSpace, and the store's errors."""
         store, key = self._at(source)
-        try:
-            data = await store.get(key)
-        except ObjectMissing as error:
-            raise UsageError(f"it cannot be read: {error}") from None
+        with _of_one_object():
+            data = await store.get(key, 0, size + 1)
         if len(data) != size:
-            raise UsageError(f"it has {len(data)} bytes, {size} were stated")
+            more = "more than " * (len(data) > size)
+            raise UsageError(f"it has {more}{min(len(data), size)} bytes, {size} were stated")
         try:
             await self._offload.run(target.write_bytes, data)
         except OSError as error:
@@ -90,10 +87,11 @@ class Sources:
         if source.startswith(S3):
             store, key = self._at(source)
             for start in range(0, size + 1, _PIECE_BYTES):
-                try:
-                    yield await store.get(key, start, _PIECE_BYTES)
-                except ObjectMissing as error:
-                    raise UsageError(f"it cannot be read: {error}") from None
+                with _of_one_object():
+                    piece = await store.get(key, start, _PIECE_BYTES)
+                yield piece
+                if len(piece) < _PIECE_BYTES:
+                    return
             return
         try:
             descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -161,6 +159,17 @@ class _Copy:
     def discard(self) -> None:
         self.close()
         self._target.unlink(missing_ok=True)
+
+
+@contextmanager
+def _of_one_object() -> Iterator[None]:
+    """Raise as UsageError what the store says of one object. That it does not answer concerns all of them."""
+    try:
+        yield
+    except StoreError as error:
+        if error.retryable:
+            raise
+        raise UsageError(f"it cannot be read: {error}") from None
 
 
 def _failure(target: Path, error: OSError) -> StorefsError:

@@ -1,5 +1,6 @@
 """``storefs pack``."""
 
+import io
 import os
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -193,7 +194,11 @@ def _level(codec: Codec, level: int | None) -> int:
 def _opened(manifest: str) -> Iterator[TextIO]:
     """Open a manifest. Raises UsageError."""
     if manifest == "-":
-        yield sys.stdin
+        stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8")  # JSON is, whatever the terminal is
+        try:
+            yield stream
+        finally:
+            stream.detach()
         return
     with ExitStack() as stack:
         try:

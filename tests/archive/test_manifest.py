@@ -80,6 +80,7 @@ def test_a_long_manifest_takes_no_memory_for_all_of_it() -> None:
         ({"source_path": ""}, "source_path must be text"),
         ({"source_path": "ftp://x/y"}, "not ftp://"),
         ({"source_path": "/a\0b"}, "NUL"),
+        ({"source_path": "/\ud800"}, "Unicode"),
     ],
 )
 def test_a_bad_entry_is_bad_by_itself(changed: dict[str, object], complaint: str) -> None:

@@ -272,6 +272,24 @@ async def test_sources_in_a_bucket(packs: Packs, seed: int) -> None:
     assert await packs.contents() == {("20240101", uid): content for uid, content in files.items()}
 
 
+async def test_bad_sources_in_a_bucket(packs: Packs) -> None:
+    for key, content in {"short": b"1", "long": bytes(3000)}.items():
+        await packs.bucket.put(key, content)
+    bad = [("short", 500), ("long", 3), ("short", 5000), ("short", 1 << 70), ("long", 2000), ("none", 1), ("a//b", 1)]
+    items = [Item(number, f"uid-{number}", DAY, size, f"s3://bucket/{key}") for number, (key, size) in enumerate(bad)]
+    await packs.pack([*items, *packs.items({"good": b"good"}, first=100)], bounds=Bounds(big_file_bytes=1000))
+    reasons = [failure.reason for failure in sorted(packs.failures, key=lambda one: one.number)]
+    assert reasons[:5] == [
+        "it has 1 bytes, 500 were stated",
+        "it has more than 3 bytes, 3 were stated",
+        "it has 1 bytes, 5000 were stated",
+        f"it has 1 bytes, {1 << 70} were stated",
+        "it has 3000 bytes, 2000 were stated",
+    ]
+    assert ["none" in reasons[5], "'a//b' is no key" in reasons[6]] == [True, True]
+    assert await packs.contents() == {("20240101", "good"): b"good"}
+
+
 async def test_a_place_of_a_store_is_refused(packs: Packs) -> None:
     await packs.store.put("store.json", b"{}")
     with pytest.raises(UsageError, match="is a storefs store"):
