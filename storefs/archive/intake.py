@@ -7,7 +7,7 @@ import trio
 
 from storefs.archive.manifest import Failure, Item
 from storefs.archive.planner import Bounds, Planned, plan, record
-from storefs.archive.routing import route
+from storefs.archive.routing import check_n_bits, route
 from storefs.archive.sorting import Sorter
 from storefs.archive.sources import Sources
 from storefs.errors import UsageError
@@ -29,10 +29,11 @@ class Intake:
     """
 
     def __init__(self, sources: Sources, n_bits: int, folder: Path, bounds: Bounds, fail: Report) -> None:
+        """Begin without files. Raises UsageError for a number of bits that cannot be."""
         self.sources = sources
         self.bounds = bounds
         self.fail = fail
-        self._n_bits = n_bits
+        self._n_bits = check_n_bits(n_bits)
         self._sorter = Sorter(folder)
 
     def __len__(self) -> int:
