@@ -84,7 +84,10 @@ class Done:
 
 
 class JobFile:
-    """The description of a job, written line by line: how it is packed, then what."""
+    """The description of a job, written line by line: how it is packed, then what.
+
+    A source is a list and not an object: there may be millions.
+    """
 
     def __init__(self, path: Path, packing: Packing) -> None:
         """Begin a new file. Raises OSError."""
@@ -94,7 +97,10 @@ class JobFile:
 
     def add(self, one: Source | Beside) -> None:
         """Add a file."""
-        self._write([type(one).__name__, asdict(one)])
+        if isinstance(one, Source):
+            self._write([one.number, one.uid, one.size, one.path, one.present])
+        else:
+            self._write(asdict(one))
 
     def __enter__(self) -> Self:
         return self
@@ -121,8 +127,8 @@ def read_job(path: Path) -> tuple[Packing, Iterator[Source | Beside]]:
 
 def _entries(lines: Iterable[str]) -> Iterator[Source | Beside]:
     for line in lines:
-        kind, fields = json.loads(line)
-        yield Source(**fields) if kind == Source.__name__ else Beside(**fields)
+        fields = json.loads(line)
+        yield Source(*fields) if isinstance(fields, list) else Beside(**fields)
     lines.close()  # type: ignore[attr-defined] # the file that read_job opened
 
 

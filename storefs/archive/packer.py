@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from itertools import count, groupby
 from pathlib import Path
 
+import trio
+
 from storefs.archive import crew
 from storefs.archive.care import Care
 from storefs.archive.intake import Intake
@@ -25,6 +27,9 @@ Progress = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and how much there is."""
 
 _SHARDS_SHOWN = 10_000
+
+_JOBS_PER_PROCESS = 2
+"""While one shard is on its way into the store, the process that made it makes another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +98,8 @@ class Packer:
         processes: int,
         progress: Progress,
     ) -> None:
-        """``intake`` has the files. ``processes`` work at a time, each on one shard: so much of the disk below
-        ``folder`` is taken.
+        """``intake`` has the files. ``processes`` work at a time, each on one shard: twice as much of the disk below
+        ``folder`` is taken, for shards on their way into the store lie there, too.
         """
         self._stores = stores
         self._intake = intake
@@ -104,6 +109,7 @@ class Packer:
         self._progress = progress
         self._present = Present(stores, offload, Metrics())
         self._care = Care(intake.sources, intake.bounds, packing)
+        self._free, self._idle = trio.open_memory_channel[Worker](processes)
         self._first: dict[Route, int] = {}
         self._packed = Packed()
         self._seen = 0
@@ -117,14 +123,10 @@ class Packer:
         """
         await self._check_place()
         self._progress("files", 0, len(self._intake))
-        async with workers(self._processes) as idle:
-
-            async def work(job: _Job) -> None:
-                worker = idle.pop()
-                await self._do(job, worker)
-                idle.append(worker)
-
-            await crew.each(self._jobs(), work, self._processes)
+        async with workers(self._processes) as found:
+            for worker in found:
+                self._free.send_nowait(worker)
+            await crew.each(self._jobs(), self._do, _JOBS_PER_PROCESS * self._processes)
         return self._packed
 
     # --- planning -----------------------------------------------------------------------------------------------------
@@ -167,21 +169,23 @@ class Packer:
 
     # --- doing --------------------------------------------------------------------------------------------------------
 
-    async def _do(self, job: _Job, worker: Worker) -> None:
+    async def _do(self, job: _Job) -> None:
         done = Done()
         if job.care:
             async with self._care.taken(job.path, self._stores.at(job.route.index), done) as path:
-                await self._write(job, path, worker)
+                await self._write(job, path)
         else:
-            await self._write(job, job.path, worker)
+            await self._write(job, job.path)
         self._count(done)
         job.path.unlink()
         self._seen += job.entries
         self._progress("files", self._seen, len(self._intake))
 
-    async def _write(self, job: _Job, path: Path, worker: Worker) -> None:
+    async def _write(self, job: _Job, path: Path) -> None:
         """Have the shard written, and put it into the archive if there is something in it."""
+        worker = await self._idle.receive()
         done = await worker.run(path)
+        self._free.send_nowait(worker)
         if done.files:
             key = await self._put(job, shard_of(path))
             self._packed.shard_count += 1

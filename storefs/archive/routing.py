@@ -81,7 +81,8 @@ def _modulo(digits: str, n_bits: int) -> int:
 def route(uid: str, created_at: datetime, n_bits: int) -> Route:
     """Return where a file belongs. A time without a zone is meant as UTC. Raises UsageError for an impossible uid."""
     check_uid(uid)
-    day = _utc(created_at).strftime("%Y%m%d").rjust(8, "0")
+    moment = _utc(created_at)
+    day = f"{moment.year:04d}{moment.month:02d}{moment.day:02d}"
     return Route(day, f"{route_index(uid, n_bits):0{hex_width(n_bits)}X}")
 
 
