@@ -119,8 +119,9 @@ def test_a_mountpoint_names_its_store(place: Place, mounts: Mounts, tmp_path: Pa
     sizes = {one.st_ino: one.st_size for one in found if stat.S_ISREG(one.st_mode)}
     assert (document["files"], document["logical_bytes"]) == (len(sizes), sum(sizes.values()))
     assert document["shard_bytes"] == sum(info.size for info in place.objects() if info.key.startswith("shards/"))
+    text = run_storefs("df", mount.path).stdout
     for word in ("files", "chunks", "shards", "garbage", "journal", "snapshots"):
-        assert f"\n  {word}" in run_storefs("df", mount.path).stdout
+        assert f"\n  {word}" in text
 
 
 @pytest.mark.timeout(200)
