@@ -36,10 +36,10 @@ class Cache:
     def __enter__(self) -> None:
         self._file.lock.acquire()
         if self._failure is not None:
-            failure, self._failure = self._failure, None
-            self._cover()
-            self._file.lock.release()
-            raise failure
+            try:
+                self._tell()
+            finally:
+                self._file.lock.release()
 
     def __exit__(self, *error: object) -> None:
         self._file.lock.release()
@@ -50,13 +50,21 @@ class Cache:
         held = self._held
         return (held.cap_bytes, held.flush_threshold, self._interval_s) if held is not None else None
 
+    def _tell(self) -> None:
+        failure, self._failure = self._failure, None
+        self._cover()
+        if failure is not None:
+            raise failure
+
     def _cover(self) -> None:
         self._file.cover(self._held is not None or self._failure is not None)
 
     # --- what it holds ------------------------------------------------------------------------------------------------
 
     def put(self, key: bytes, value: bytes) -> bool:
-        """Take a value in; False if it has to be written by itself."""
+        """Take a value in; False if it has to be written by itself. The caller has the lock, that is all it needs."""
+        if self._failure is not None:
+            self._tell()
         return self._held is not None and self._held.put(key, value)
 
     def get(self, key: bytes) -> bytes | None:

@@ -46,9 +46,25 @@ class VaultMapping(MutableMapping[Key, bytes]):
         """Set a value. Raises InvalidArgument for a key that is neither str nor bytes, or a value that is not bytes."""
         name = key.encode() if type(key) is str else key_bytes(key)
         data = value if type(value) is bytes else value_bytes(value)
-        with self._cache:
-            if not self._cache.put(name, data):
-                self._file.run(lambda table: table.put(name, data))
+        file = self._file
+        lock = file.lock
+        lock.acquire()  # as in ``get``
+        try:
+            direct = file.direct
+            if direct is not None:
+                direct.put(name, data)
+            elif not self._cache.put(name, data):
+                self._put(name, data)
+        except apsw.Error as error:
+            self._put_again(name, data, error)
+        finally:
+            lock.release()
+
+    def _put(self, name: bytes, data: bytes) -> None:
+        self._file.run(lambda table: table.put(name, data))
+
+    def _put_again(self, name: bytes, data: bytes, error: apsw.Error) -> None:
+        self._file.again(lambda table: table.put(name, data), error)
 
     @overload
     def get(self, key: Key) -> bytes | None: ...

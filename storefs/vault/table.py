@@ -150,9 +150,12 @@ class Table:
 
     def short(self, key: bytes, most: int) -> bytes | None:
         """Return a value if it is there and no longer than ``most``, else None."""
-        with self.transaction("DEFERRED"):
-            size = self.size(key)
-            return self.get(key) if size is not None and size <= most else None
+        found = self._execute(self._get_sql, (key,)).get
+        if type(found) is int:
+            with self.transaction("DEFERRED"):
+                size = self.size(key)
+                return self.get(key) if size is not None and size <= most else None
+        return found if found is not None and len(found) <= most else None
 
     def copy(self, key: bytes, write: Callable[[bytes], object], piece_bytes: int) -> int | None:
         """Hand a value to ``write`` piece by piece; return how long it is, or None."""
