@@ -128,7 +128,8 @@ def test_sqlite_with_a_concurrent_reader(folder: Path) -> None:
     assert succeed("find", folder, "-name", "*-journal") == ""
 
 
-def test_compileall(folder: Path) -> None:
+def test_compileall(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "pycache_prefix", None)  # beside its source is where bytecode belongs
     shutil.copytree(Path(contextlib.__file__).parent / "email", folder / "email", ignore=lambda *_: ["__pycache__"])
     assert compileall.compile_dir(folder, quiet=2, workers=2)
     assert len(list(folder.rglob("*.pyc"))) == len(list(folder.rglob("*.py"))) > 10
