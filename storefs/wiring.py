@@ -295,21 +295,12 @@ def limits(settings: Settings, home_path: Path) -> Limits:
         cache_bytes=cache_size,
         dirty_bytes=settings.whole("dirty_limit") or cache_size // 2,
         decoded_bytes=settings.whole("memory") or 128 << 20,
-        paged_bytes=_memory_available() // 4,
         commit_interval_s=settings.number("commit_interval"),
         store_deadline_s=settings.number("store_deadline"),
         poll_s=settings.number("poll_interval"),
         strict=settings.text("consistency") == "strict",
         commit_on_close=settings.text("commit") == "close",
     )
-
-
-def _memory_available() -> int:
-    """Return how much memory the kernel could give away, in bytes; 0 where it does not say."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) << 10
-    return 0
 
 
 def world(store: ObjectStore, kernel: KernelCache) -> World:

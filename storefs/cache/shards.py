@@ -3,7 +3,6 @@
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
 
 from storefs.core.ranges import Span, SpanSet
@@ -136,23 +135,6 @@ class ShardFiles:
         if len(self._fds) > _FDS_MAX:
             os.close(self._fds.popitem(last=False)[1])
         return fd
-
-
-def announce(path: Path, spans: Sequence[Span]) -> int:
-    """Let the disk bring bytes of a shard file into the kernel's memory, in any thread; return how many that are.
-
-    That somebody evicted the file meanwhile is no error.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return 0
-    try:
-        for span in spans:
-            os.posix_fadvise(descriptor, span.start, span.length, os.POSIX_FADV_WILLNEED)
-    finally:
-        os.close(descriptor)
-    return sum(span.length for span in spans)
 
 
 def write_part(path: Path, offset: int, data: bytes | memoryview) -> None:

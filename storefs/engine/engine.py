@@ -30,7 +30,6 @@ from storefs.engine.journal import Journal, Writer
 from storefs.engine.lease import Lease
 from storefs.engine.limits import Limits
 from storefs.engine.neighbours import Neighbours
-from storefs.engine.pageahead import PageAhead
 from storefs.engine.past import Pasts
 from storefs.engine.pressure import Pressure
 from storefs.engine.read import Reader
@@ -225,8 +224,7 @@ async def _assemble(
         tree, trips, cache, DecodedChunks(limits.decoded_bytes), BlockChecks(files), offload, limits, nursery
     )
     neighbours = Neighbours(tree, fetcher, trips, cache, references, world.kernel, offload, limits, nursery, pushes=ro)
-    pages = PageAhead(tree, cache, offload, limits, nursery)
-    read_ahead = ReadAhead(tree, fetcher, trips, cache, pages, limits, nursery)
+    read_ahead = ReadAhead(tree, fetcher, trips, cache, limits, nursery)
     reader = Reader(tree, drafts, fetcher, neighbours, read_ahead, cache, limits)
     cutter = Cutter(
         tree, drafts, staging, shards, reader, fetcher, Chunker(info.sizes), numbers, offload, limits, aside

@@ -33,7 +33,6 @@ class Limits:
         read_ahead_bytes: how far ahead of a sequential reader chunks are fetched.
         ahead_bytes: how much may be on its way at a time that nobody waits for.
         whole_bytes: files from this length on are brought in whole when a model in them is read here and there.
-        paged_bytes: files up to this length are brought into the kernel's memory while they are read here and there.
         strict: whether exclusive names wait for their commit (see volume/exclusive).
         commit_on_close: whether a close waits until its file is committed.
         parallel: requests to the store at a time, for reading and for writing each.
@@ -68,7 +67,6 @@ class Limits:
     read_ahead_bytes: int = 64 << 20
     ahead_bytes: int = 96 << 20
     whole_bytes: int = 8 << 20
-    paged_bytes: int = 0
     strict: bool = False
     commit_on_close: bool = False
     parallel: int = 8

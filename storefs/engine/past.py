@@ -16,7 +16,6 @@ from storefs.engine.drafts import Drafts
 from storefs.engine.fetch import Fetcher
 from storefs.engine.limits import Limits
 from storefs.engine.neighbours import Neighbours
-from storefs.engine.pageahead import PageAhead
 from storefs.engine.read import Reader
 from storefs.engine.readahead import ReadAhead
 from storefs.engine.snapshots import Snapshots
@@ -105,8 +104,7 @@ class Pasts:
             tree, fetcher, trips, self._cache, References(), self._kernel, self._offload, self._limits,
             self._nursery, pushes=False,
         )  # fmt: skip
-        pages = PageAhead(tree, self._cache, self._offload, self._limits, self._nursery)
-        read_ahead = ReadAhead(tree, fetcher, trips, self._cache, pages, self._limits, self._nursery)
+        read_ahead = ReadAhead(tree, fetcher, trips, self._cache, self._limits, self._nursery)
         drafts = Drafts(self._staging)  # of a past tree there are none
         return Past(info.tag, tree, Reader(tree, drafts, fetcher, neighbours, read_ahead, self._cache, self._limits))
 

@@ -7,7 +7,7 @@ would leave the link idle in between.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import trio
 
@@ -15,7 +15,6 @@ from storefs.cache.chunks import ChunkCache
 from storefs.core.modelfile import HEAD_BYTES, is_model
 from storefs.engine.fetch import Fetcher
 from storefs.engine.limits import Limits
-from storefs.engine.pageahead import PageAhead, Paged
 from storefs.engine.trips import Trips
 from storefs.errors import StorefsError
 from storefs.model import Extent
@@ -28,9 +27,6 @@ _NEAR_BYTES = 4 << 20
 
 _JUMPS_MIN = 2
 """After so many jumps a file of tensors is brought in whole."""
-
-_JUMPS_PAGED = 8
-"""After so many jumps it is likely that there will be many more."""
 
 _ROOM_S = 0.02
 _IDLE_S = 10.0
@@ -47,7 +43,6 @@ class _Stream:
     read_s: float
     jumps: int = 0
     whole: bool = False
-    paged: Paged = field(default_factory=Paged)
 
 
 class ReadAhead:
@@ -55,24 +50,15 @@ class ReadAhead:
 
     Attributes:
         whole_files: how many files were brought in whole because they were read here and there.
-        pages: brings what is here into the kernel's memory.
     """
 
     def __init__(
-        self,
-        tree: Tree,
-        fetcher: Fetcher,
-        trips: Trips,
-        cache: ChunkCache,
-        pages: PageAhead,
-        limits: Limits,
-        nursery: trio.Nursery,
+        self, tree: Tree, fetcher: Fetcher, trips: Trips, cache: ChunkCache, limits: Limits, nursery: trio.Nursery
     ) -> None:
         self._tree = tree
         self._fetcher = fetcher
         self._trips = trips
         self._cache = cache
-        self.pages = pages
         self._limits = limits
         self._nursery = nursery
         self._streams: OrderedDict[int, _Stream] = OrderedDict()
@@ -96,20 +82,18 @@ class ReadAhead:
         self._streams.move_to_end(ino)
         stream.read_s = now_s
         if start > stream.next + _NEAR_BYTES or end + _NEAR_BYTES < stream.next:
-            self._jumped(ino, stream, start, end, size)
+            self._jumped(ino, stream, end, size)
         elif end > stream.next or stream.next == end:
             stream.next = end
             stream.window = min(self._window_max, max(_FIRST_WINDOW, 2 * stream.window))
         self._fetch_ahead(ino, stream, size)
         return stream.window > 0
 
-    def _jumped(self, ino: int, stream: _Stream, start: int, end: int, size: int) -> None:
+    def _jumped(self, ino: int, stream: _Stream, end: int, size: int) -> None:
         stream.jumps += 1
         stream.next, stream.ahead = end, end
         # A tensor follows where a mapping of many is touched; of anything else nothing is known.
         stream.window = self._limits.fetch_bytes if stream.whole else 0
-        if stream.jumps >= _JUMPS_PAGED:
-            self.pages.earn(ino, stream.paged, end - start, size)
         if stream.jumps == _JUMPS_MIN and size >= self._limits.whole_bytes and not stream.whole:
             self._nursery.start_soon(self._bring_whole, ino, stream, size)
 

@@ -80,7 +80,6 @@ class Control:
                 "pushed_files": engine.neighbours.pushed,
                 "pushed_bytes": engine.neighbours.pushed_bytes,
                 "whole_files": engine.read_ahead.whole_files,
-                "paged_bytes": engine.read_ahead.pages.bytes,
             },
             "warming": [
                 {"path": one.path, "files": one.files, "bytes": one.bytes, "total": one.total}
