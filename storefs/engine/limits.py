@@ -27,7 +27,8 @@ class Limits:
         partial_bytes: a file being written is cut as it goes from this much on.
         fetch_bytes: the longest range of one request.
         fetch_gap_bytes: neighbours of a shard that lie this close are fetched in one request.
-        alone_bytes: a fetched range up to this length goes to the vault, chunk by chunk; longer ones to shard files.
+        alone_bytes: a fetched range up to this length goes to the vault, chunk by chunk, if it is nothing but what was
+            asked for; others go to shard files.
         small_bytes: a chunk up to this length is taken for a small file's: its neighbours come along.
         window_least_bytes, window_most_bytes: how much of a shard comes along with a small file.
         read_ahead_bytes: how far ahead of a sequential reader chunks are fetched.

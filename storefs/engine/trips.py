@@ -110,7 +110,8 @@ class Trips:
         if len(data) != span.length:
             raise Corrupt(f"shard {shard.hex()} ends early: {len(data)} of {span.length} bytes at {span.start}")
         keep = self._cache.free_bytes >= self._limits.spare_bytes + span.length
-        alone = span.length <= self._limits.alone_bytes
+        # What comes along would be lost in the vault, which knows chunks only: a small shard would come for each file.
+        alone = span.length <= self._limits.alone_bytes and sum(place.stored for place in places) == span.length
         path = self._cache.files.path(shard) if keep and not alone else None
         outcomes, kept = await self._offload.run(_take_in, data, span, places, path)
         if kept:

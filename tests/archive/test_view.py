@@ -107,6 +107,16 @@ async def test_small_files_arrive_by_the_shard(world, view, store, seed, tmp_pat
         assert len(asked) <= 5
 
 
+async def test_a_small_shard_comes_once(world, view, store, seed, tmp_path):
+    uids = same_route("file", 10)
+    key = await put(store, [File(uid, noise(f"{seed}/{uid}", 1000)) for uid in uids])
+    async with world.engine_at(tmp_path / "disk", Limits(), ro=True, store=view) as volume:
+        store.take()
+        for uid in uids:
+            assert await content(volume, "20240101", uid) == noise(f"{seed}/{uid}", 1000)
+        assert [ask[:2] for ask in store.take()] == [("get", key)]
+
+
 async def test_a_flipped_bit_is_an_error_and_its_neighbours_are_not(world, view, store, seed, tmp_path):
     bad, good = same_route("file", 2)
     files = [File(bad, noise(seed, 3000), Codec.NONE), File(good, noise(seed + 1, 3000), Codec.NONE)]
