@@ -11,6 +11,9 @@ ChunkId = NewType("ChunkId", bytes)
 ShardId = NewType("ShardId", bytes)
 """16 random bytes that name a shard in its store."""
 
+Buffer = bytes | bytearray | memoryview
+"""Bytes in any dress; a view must be contiguous and of single bytes."""
+
 ROOT_INO = 1
 """The inode number of a tree's root directory."""
 

@@ -15,9 +15,8 @@ from storefs.archive.routing import big_file_key
 from storefs.archive.shards import Shard
 from storefs.core.digest import digest
 from storefs.errors import Corrupt, cause_of
-from storefs.model import Codec
+from storefs.model import Buffer, Codec
 from storefs.ports import Offload
-from storefs.shard.codec import Buffer
 from storefs.shard.format import BigFileEntry, Entry, InlineEntry
 from storefs.shard.reader import decode_entry
 

@@ -12,8 +12,8 @@ from storefs.archive import proof, seal
 from storefs.archive.manifest import Failure
 from storefs.core.digest import digest
 from storefs.errors import UsageError
-from storefs.model import Codec
-from storefs.shard.codec import LEVEL_DENSE, Buffer, encode, is_packed
+from storefs.model import Buffer, Codec
+from storefs.shard.codec import LEVEL_DENSE, encode, is_packed
 from storefs.shard.writer import ShardWriter
 
 

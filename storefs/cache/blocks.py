@@ -10,30 +10,35 @@ from collections import OrderedDict
 from storefs.cache.shards import ShardFiles
 from storefs.core.digest import CHECKED_BYTES, block_check, block_checks
 from storefs.errors import Corrupt
-from storefs.model import ChunkId, ChunkPlace, Codec
+from storefs.model import Buffer, ChunkId, ChunkPlace, Codec
 
 _CHUNKS_MAX = 16_384
 """At 1 MiB a chunk this covers 16 GiB, in some 12 MiB of memory."""
 
 
+_CHUNK_BYTES_MIN = 128 << 10
+"""Smaller chunks are read whole anyway."""
+
+
 class BlockChecks:
-    """The checks of the chunks that were proven last."""
+    """The checks of the chunks that were proven last. ``note`` and ``holds`` may be called in any thread."""
 
     def __init__(self, files: ShardFiles) -> None:
         self._files = files
         self._checks: OrderedDict[ChunkId, array[int]] = OrderedDict()
 
-    def note(self, place: ChunkPlace, data: bytes | memoryview) -> None:
+    def note(self, place: ChunkPlace, data: Buffer) -> None:
         """Keep the checks of a chunk whose content, just proven, is ``data``. Only raw payloads have blocks to read."""
-        if place.codec is not Codec.NONE or place.chunk in self._checks:
+        if place.codec is not Codec.NONE or place.size <= _CHUNK_BYTES_MIN or place.chunk in self._checks:
             return
         self._checks[place.chunk] = block_checks(data)
         if len(self._checks) > _CHUNKS_MAX:
             self._checks.popitem(last=False)
 
-    def known(self, chunk: ChunkId) -> "array[int] | None":
-        """Return the checks of a chunk, in its order, or None: what ``block_checks`` gave when it was proven."""
-        return self._checks.get(chunk)
+    def holds(self, place: ChunkPlace, payload: Buffer) -> bool:
+        """Whether a raw payload is known to be what it was when it was proven; False if nobody knows."""
+        checks = self._checks.get(place.chunk) if place.codec is Codec.NONE else None
+        return checks is not None and block_checks(payload) == checks
 
     def read(self, place: ChunkPlace, start: int, end: int) -> memoryview | None:
         """Return the bytes ``start`` to ``end`` of a chunk's content from its shard file, or None if that cannot be.
@@ -46,10 +51,9 @@ class BlockChecks:
         first = start // CHECKED_BYTES
         begin = first * CHECKED_BYTES
         length = min(-(-end // CHECKED_BYTES) * CHECKED_BYTES, place.size) - begin
-        data = self._files.read(place.shard, place.offset + begin, length)
-        if data is None:
+        view = self._files.read_block(place.shard, place.offset + begin, length)
+        if view is None:
             return None
-        view = memoryview(data)
         for number, at in enumerate(range(0, length, CHECKED_BYTES), start=first):
             if block_check(view[at : at + CHECKED_BYTES]) != checks[number]:
                 raise Corrupt(f"shard {place.shard.hex()}: block {number} of chunk {place.chunk.hex()} has changed")

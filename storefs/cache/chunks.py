@@ -5,13 +5,19 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
+from storefs.cache.blocks import BlockChecks
+from storefs.cache.direct import DirectReads, open_direct
 from storefs.cache.shards import ShardFiles
-from storefs.model import ChunkId, ChunkPlace
+from storefs.model import Buffer, ChunkId, ChunkPlace
 from storefs.vault.vault import Vault
 
 _PREFIX = b"chunk:"
 
-_ANNOUNCED_BYTES_MAX = 8 << 20
+_TOGETHER_BYTES_MAX = 8 << 20
+"""Payloads that lie within so many bytes are read in one go."""
+
+_USED_BYTES = 16 << 20
+"""How much of what was read to its end stays in memory: more than the kernel reads ahead at a time."""
 
 _ENTRY_BYTES = 256
 """What an entry of a dictionary and its objects take besides the bytes themselves."""
@@ -22,25 +28,43 @@ class DecodedChunks:
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._contents: OrderedDict[ChunkId, bytes] = OrderedDict()
+        self._contents: OrderedDict[ChunkId, Buffer] = OrderedDict()
+        self._used: OrderedDict[ChunkId, int] = OrderedDict()
+        self._used_bytes = 0
         self.bytes = 0
 
-    def get(self, chunk: ChunkId) -> bytes | None:
+    def get(self, chunk: ChunkId) -> Buffer | None:
         """Return a chunk's plain content, or None."""
         data = self._contents.get(chunk)
         if data is not None:
             self._contents.move_to_end(chunk)
         return data
 
-    def put(self, chunk: ChunkId, data: bytes) -> None:
+    def put(self, chunk: ChunkId, data: Buffer) -> None:
         """Keep a chunk's plain content; the longest unused leave."""
         if chunk in self._contents:
             return
         self._contents[chunk] = data
         self.bytes += len(data) + _ENTRY_BYTES
         while self.bytes > self._bytes_max and len(self._contents) > 1:
-            _, gone = self._contents.popitem(last=False)
-            self.bytes -= len(gone) + _ENTRY_BYTES
+            self._drop(next(iter(self._contents)))
+
+    def mark_used(self, chunk: ChunkId) -> None:
+        """Take note that a chunk was read to its end: the kernel has it now, and will hardly ask for it again.
+
+        It leaves a little later, for the kernel does not ask for everything in order.
+        """
+        data = self._contents.get(chunk)
+        if data is None or chunk in self._used:
+            return
+        self._used[chunk] = len(data)
+        self._used_bytes += len(data)
+        while self._used_bytes > min(_USED_BYTES, self._bytes_max // 2):
+            self._drop(next(iter(self._used)))
+
+    def _drop(self, chunk: ChunkId) -> None:
+        self.bytes -= len(self._contents.pop(chunk)) + _ENTRY_BYTES
+        self._used_bytes -= self._used.pop(chunk, 0)
 
 
 class ChunkCache:
@@ -53,6 +77,7 @@ class ChunkCache:
     def __init__(self, vault: Vault, files: ShardFiles) -> None:
         self._vault = vault
         self.files = files
+        self.blocks = BlockChecks(files)
 
     @property
     def disk_bytes(self) -> int:
@@ -115,20 +140,33 @@ class ChunkCache:
         return freed
 
 
-def read_payloads(path: Path, places: Sequence[ChunkPlace]) -> list[bytes | None]:
-    """Read payloads from a shard file, in any thread; None for each that is not there: the file was evicted meanwhile.
+def read_payloads(path: Path, places: Sequence[ChunkPlace], direct: DirectReads | None) -> list[Buffer | None]:
+    """Read payloads from a shard file, in any thread, with ``direct`` past the page cache.
 
-    The disk hears of all of them first: asked for one after the other it would pause in between.
+    None for each that is not there: the file was evicted meanwhile. Whoever keeps one of them keeps all in memory.
     """
+    start = min(place.offset for place in places)
+    end = max(place.offset + place.stored for place in places)
     try:
-        with path.open("rb", buffering=0) as file:
-            start = min(place.offset for place in places)
-            end = max(place.offset + place.stored for place in places)
-            if end - start <= _ANNOUNCED_BYTES_MAX:
-                os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_WILLNEED)
-            return [_pread(file.fileno(), place.offset, place.stored) for place in places]
+        if direct is None:
+            return _read_ordinary(path, places, start, end)
+        fd = open_direct(path)
     except FileNotFoundError:
         return [None] * len(places)
+    try:
+        together = direct.read(fd, start, end - start) if end - start <= _TOGETHER_BYTES_MAX else None
+        if together is not None:
+            return [together[place.offset - start :][: place.stored] for place in places]
+        return [direct.read(fd, place.offset, place.stored) for place in places]
+    finally:
+        os.close(fd)
+
+
+def _read_ordinary(path: Path, places: Sequence[ChunkPlace], start: int, end: int) -> list[Buffer | None]:
+    with path.open("rb", buffering=0) as file:
+        if end - start <= _TOGETHER_BYTES_MAX:  # the disk hears of all of them first, lest it pause in between
+            os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_WILLNEED)
+        return [_pread(file.fileno(), place.offset, place.stored) for place in places]
 
 
 def read_range(path: Path, offset: int, length: int) -> bytes | None:

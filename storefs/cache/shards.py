@@ -5,12 +5,14 @@ import struct
 from collections import OrderedDict
 from pathlib import Path
 
+from storefs.cache.direct import DirectReads, open_direct
 from storefs.core.ranges import Span, SpanSet
 from storefs.errors import NoSpace, StorefsError
 from storefs.model import ShardId
 from storefs.vault.vault import Vault
 
 _FDS_MAX = 128
+_BLOCK_MEMORY_BYTES = 8 << 20
 _PREFIX = b"parts:"
 _SPAN = struct.Struct("<QQ")
 
@@ -22,11 +24,16 @@ class ShardFiles:
     checks the digest, and drops the file when it does not hold (after a power cut, say).
     """
 
-    def __init__(self, folder: Path, vault: Vault) -> None:
+    def __init__(self, folder: Path, vault: Vault, direct: DirectReads) -> None:
         self._folder = folder
         self._vault = vault
+        self._direct = direct
+        # Theirs are given back at once: they have not to wait until something that was read ahead is wanted.
+        self._direct_blocks = DirectReads(_BLOCK_MEMORY_BYTES)
         self._parts: dict[ShardId, SpanSet] = {}
-        self._fds: OrderedDict[ShardId, int] = OrderedDict()
+        self._fds: OrderedDict[tuple[ShardId, bool], int] = OrderedDict()
+        """By shard, and whether it is for direct reads."""
+        self._growing: set[ShardId] = set()
         self._used: dict[ShardId, int] = {}
         self._clock = 0
         self.bytes = 0
@@ -44,13 +51,26 @@ class ShardFiles:
         if not self.touch(shard, offset, length):
             return None
         try:
-            return self._pread(shard, offset, length)
+            data = os.pread(self._fd(shard, direct=False), length, offset)
         except FileNotFoundError:  # somebody cleaned up by hand
             return None
-
-    def _pread(self, shard: ShardId, offset: int, length: int) -> bytes | None:
-        data = os.pread(self._fd(shard), length, offset)
         return data if len(data) == length else None
+
+    def read_block(self, shard: ShardId, offset: int, length: int) -> memoryview | None:
+        """Return the same, past the page cache if that goes; nobody should keep it for long."""
+        if self.direct(shard) is None:
+            data = self.read(shard, offset, length)
+            return memoryview(data) if data is not None else None
+        if not self.touch(shard, offset, length):
+            return None
+        try:
+            return self._direct_blocks.read(self._fd(shard, direct=True), offset, length)
+        except FileNotFoundError:
+            return None
+
+    def direct(self, shard: ShardId) -> DirectReads | None:
+        """Return what reads a shard past the page cache; None while it grows here: they would wait for its writes."""
+        return self._direct if shard not in self._growing else None
 
     def has(self, shard: ShardId, offset: int, length: int) -> bool:
         """Whether bytes of a shard are here."""
@@ -77,6 +97,7 @@ class ShardFiles:
         parts.add(start, end)
         self.bytes += parts.total - before
         self._parts[shard] = parts
+        self._growing.discard(shard)
         self._clock += 1
         self._used[shard] = self._clock
         value = b"".join(_SPAN.pack(span.start, span.end) for span in parts)
@@ -84,6 +105,7 @@ class ShardFiles:
 
     def extend(self, shard: ShardId, end: int) -> None:
         """Count the bytes of a shard that is being written here, without a record (``note`` comes with its seal)."""
+        self._growing.add(shard)
         parts = self._parts.setdefault(shard, SpanSet())
         before = parts.total
         parts.add(0, end)
@@ -91,9 +113,11 @@ class ShardFiles:
 
     def remove(self, shard: ShardId) -> None:
         """Drop a shard's file."""
-        fd = self._fds.pop(shard, None)
-        if fd is not None:
-            os.close(fd)
+        for direct in (False, True):
+            fd = self._fds.pop((shard, direct), None)
+            if fd is not None:
+                os.close(fd)
+        self._growing.discard(shard)
         parts = self._parts.pop(shard, None)
         self.bytes -= parts.total if parts is not None else 0
         self._used.pop(shard, None)
@@ -125,13 +149,14 @@ class ShardFiles:
         self._parts[shard] = parts
         self.bytes += parts.total
 
-    def _fd(self, shard: ShardId) -> int:
-        fd = self._fds.get(shard)
+    def _fd(self, shard: ShardId, *, direct: bool) -> int:
+        fd = self._fds.get((shard, direct))
         if fd is not None:
-            self._fds.move_to_end(shard)
+            self._fds.move_to_end((shard, direct))
             return fd
-        fd = os.open(self.path(shard), os.O_RDONLY | os.O_CLOEXEC)
-        self._fds[shard] = fd
+        path = self.path(shard)
+        fd = open_direct(path) if direct else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fds[shard, direct] = fd
         if len(self._fds) > _FDS_MAX:
             os.close(self._fds.popitem(last=False)[1])
         return fd

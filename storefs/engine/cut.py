@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import trio
 
+from storefs.cache.blocks import BlockChecks
 from storefs.cache.staging import Staging
 from storefs.core.chunking import Chunker
 from storefs.core.digest import chunk_id
 from storefs.core.ranges import Span
 from storefs.engine.aside import Aside
 from storefs.engine.drafts import Draft, Drafts
-from storefs.engine.fetch import Fetcher
 from storefs.engine.limits import Limits
 from storefs.engine.read import Reader
 from storefs.engine.shardlog import ShardLog
@@ -81,7 +81,7 @@ class Cutter:
         staging: Staging,
         shards: ShardLog,
         reader: Reader,
-        fetcher: Fetcher,
+        blocks: BlockChecks,
         chunker: Chunker,
         numbers: Numbers,
         offload: Offload,
@@ -93,7 +93,7 @@ class Cutter:
         self._staging = staging
         self._shards = shards
         self._reader = reader
-        self._fetcher = fetcher
+        self._blocks = blocks
         self._chunker = chunker
         self._numbers = numbers
         self._offload = offload
@@ -237,7 +237,8 @@ class Cutter:
         # Again, for while new ones were appended a commit may have come in that takes known ones out of the index.
         while fresh := [one for one in contents.items() if one[0] not in places and not self._is_known(one[0])]:
             places |= {place.chunk: place for place in await self._shards.append(fresh)}
-        self._fetcher.note_blocks(places.values(), contents)
+        for place in places.values():
+            self._blocks.note(place, contents[place.chunk])
         self._reader.hold(
             [(piece.chunk, piece.data) for group in pieces for piece in group if piece.chunk not in places]
         )

@@ -8,8 +8,8 @@ from functools import partial
 
 import trio
 
-from storefs.cache.blocks import BlockChecks
 from storefs.cache.chunks import ChunkCache, DecodedChunks
+from storefs.cache.direct import DirectReads
 from storefs.cache.home import CacheHome
 from storefs.cache.shards import ShardFiles
 from storefs.cache.staging import Staging
@@ -153,7 +153,7 @@ async def running(
     snapshots = Snapshots(world.store, world.offload, limits)
     tree = await _open_tree(home, info, snapshots)
     vault = Vault(home.vault)
-    files = ShardFiles(home.shards, vault)
+    files = ShardFiles(home.shards, vault, DirectReads(limits.direct_bytes))
     staging = Staging(home.staging)
     aside = Aside(tree, world.offload)
     try:
@@ -220,14 +220,12 @@ async def _assemble(
         # If the power goes, the next start has to see that this one was not a clean end.
         await offload.run(sync_log, home.tree)
     trips = Trips(tree, store, cache, offload, limits)
-    fetcher = Fetcher(
-        tree, trips, cache, DecodedChunks(limits.decoded_bytes), BlockChecks(files), offload, limits, nursery
-    )
+    fetcher = Fetcher(tree, trips, cache, DecodedChunks(limits.decoded_bytes), offload, limits, nursery)
     neighbours = Neighbours(tree, fetcher, trips, cache, references, world.kernel, offload, limits, nursery, pushes=ro)
     read_ahead = ReadAhead(tree, fetcher, trips, cache, limits, nursery)
     reader = Reader(tree, drafts, fetcher, neighbours, read_ahead, cache, limits)
     cutter = Cutter(
-        tree, drafts, staging, shards, reader, fetcher, Chunker(info.sizes), numbers, offload, limits, aside
+        tree, drafts, staging, shards, reader, cache.blocks, Chunker(info.sizes), numbers, offload, limits, aside
     )
     compactor = Compactor(tree, fetcher, shards, offload, limits)
     exclusive: set[int] = set()

@@ -4,8 +4,7 @@ However many readers want a chunk, it is fetched once (one flight); neighbours o
 """
 
 import logging
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,12 +12,12 @@ import trio
 
 from storefs.cache.blocks import BlockChecks
 from storefs.cache.chunks import ChunkCache, DecodedChunks, read_payloads
-from storefs.core.digest import block_checks
+from storefs.cache.direct import DirectReads
 from storefs.core.ranges import Span, coalesce
 from storefs.engine.limits import Limits
 from storefs.engine.trips import Outcome, Trip, Trips, outcome_of
 from storefs.errors import Corrupt
-from storefs.model import ChunkId, ChunkPlace, Extent, ShardId
+from storefs.model import Buffer, ChunkId, ChunkPlace, Codec, Extent, ShardId
 from storefs.ports import Offload
 from storefs.shard.reader import check_content, decode_chunk
 from storefs.tree.shards import ShardState
@@ -32,8 +31,8 @@ _INLINE_BYTES = 128 << 10
 _BLOCKS_BYTES = 256 << 10
 """Reads up to here are answered by blocks of a chunk, where these can be checked; longer ones by the whole chunk."""
 
-_DISK_BYTES = 4 << 20
-"""How much one thread reads from the cache in one go."""
+_DISK_BYTES = (4 << 20) - (8 << 10)
+"""How much one thread reads from the cache in one go: with what aligns it, the buffer of a direct read."""
 
 
 @dataclass(slots=True)
@@ -53,7 +52,6 @@ class Fetcher:
         trips: Trips,
         cache: ChunkCache,
         decoded: DecodedChunks,
-        blocks: BlockChecks,
         offload: Offload,
         limits: Limits,
         nursery: trio.Nursery,
@@ -62,13 +60,13 @@ class Fetcher:
         self._trips = trips
         self._cache = cache
         self._decoded = decoded
-        self._blocks = blocks
+        self._blocks = cache.blocks
         self._offload = offload
         self._limits = limits
         self._nursery = nursery
         self._flights: dict[ChunkId, _Flight] = {}
 
-    def now(self, chunk: ChunkId) -> bytes | None:
+    def now(self, chunk: ChunkId) -> Buffer | None:
         """Return a chunk's content if that needs neither the store nor a thread, else None."""
         data = self._decoded.get(chunk)
         if data is not None:
@@ -89,7 +87,18 @@ class Fetcher:
             data = self.near(place)
             if data is None and not whole and extent.length <= _BLOCKS_BYTES:
                 return self._block(place, extent)
-        return memoryview(data)[extent.skip : extent.skip + extent.length] if data is not None else None
+        if data is None:
+            return None
+        if whole and extent.skip + extent.length == len(data):
+            self._decoded.mark_used(extent.chunk)
+        return memoryview(data)[extent.skip : extent.skip + extent.length]
+
+    async def part(self, extent: Extent) -> memoryview:
+        """Return the bytes of an extent. Raises as ``get``."""
+        data = await self.get(extent.chunk)
+        if extent.skip + extent.length == len(data):
+            self._decoded.mark_used(extent.chunk)
+        return memoryview(data)[extent.skip : extent.skip + extent.length]
 
     def _block(self, place: ChunkPlace, extent: Extent) -> memoryview | None:
         try:
@@ -98,17 +107,11 @@ class Fetcher:
             self._distrust(place, error)
             return None
 
-    def note_blocks(self, places: Iterable[ChunkPlace], contents: Mapping[ChunkId, memoryview]) -> None:
-        """Take note of chunks that were just made here, so that parts of them can be read by themselves."""
-        for place in places:
-            if place.size > _INLINE_BYTES:
-                self._blocks.note(place, contents[place.chunk])
-
     def near(self, place: ChunkPlace) -> bytes | None:
         """Return a small chunk's content from this disk, or None."""
         return self._from_disk(place) if place.stored <= _INLINE_BYTES and place.size <= 2 * _INLINE_BYTES else None
 
-    async def get(self, chunk: ChunkId) -> bytes:
+    async def get(self, chunk: ChunkId) -> Buffer:
         """Return a chunk's content. Raises StoreError and its kinds, Corrupt when no source has the right bytes."""
         data = self.now(chunk)
         if data is not None:
@@ -118,7 +121,7 @@ class Fetcher:
         if flight is None:
             raise Corrupt(f"no shard holds the chunk {chunk.hex()}")
         await flight.landed.wait()
-        if isinstance(flight.outcome, bytes):
+        if isinstance(flight.outcome, Buffer):
             return flight.outcome
         assert flight.outcome is not None
         raise flight.outcome
@@ -168,9 +171,8 @@ class Fetcher:
         flight.outcome = outcome
         del self._flights[place.chunk]
         # What the kernel takes in one piece is not asked for again soon.
-        if isinstance(outcome, bytes) and (place.size > _INLINE_BYTES or not self._cache.has(place)):
+        if isinstance(outcome, Buffer) and (place.size > _INLINE_BYTES or not self._cache.has(place)):
             self._decoded.put(place.chunk, outcome)
-            self._blocks.note(place, outcome)
         flight.landed.set()
 
     def _from_disk(self, place: ChunkPlace) -> bytes | None:
@@ -195,15 +197,15 @@ class Fetcher:
             if path is None:
                 outcomes: list[Outcome | None] = [self._from_disk(place) for place in places]
             else:
-                checks = [self._blocks.known(place.chunk) for place in places]
-                outcomes = await self._offload.run(_read_and_decode, path, places, checks)
+                direct = self._cache.files.direct(places[0].shard)
+                outcomes = await self._offload.run(_read_and_decode, path, places, direct, self._blocks)
         except Exception:  # the disk's fault or a defect: the store may still have them
             log.exception("reading from the cache failed")
             outcomes = [None] * len(places)
         for place, flight, outcome in zip(places, flights, outcomes, strict=True):
             if isinstance(outcome, Corrupt):
                 self._distrust(place, outcome)
-            if isinstance(outcome, bytes):
+            if isinstance(outcome, Buffer):
                 self._land(place, flight, outcome)
             else:
                 trip = self._trips.begin(place.shard, Span(place.offset, place.offset + place.stored))
@@ -241,16 +243,29 @@ def _groups(places: Sequence[ChunkPlace]) -> Iterator[list[ChunkPlace]]:
 
 
 def _read_and_decode(
-    path: Path, places: Sequence[ChunkPlace], checks: Sequence["array[int] | None"]
+    path: Path, places: Sequence[ChunkPlace], direct: DirectReads | None, blocks: BlockChecks
 ) -> list[Outcome | None]:
     """Read chunks from their shard file: each one's content, what is wrong with it, or None if it is not there.
 
     One whose checks are known was proven by its digest before: then they will do, at a tenth of the time.
     """
     outcomes: list[Outcome | None] = []
-    for place, known, payload in zip(places, checks, read_payloads(path, places), strict=True):
-        if payload is not None and known is not None and block_checks(payload) == known:
-            outcomes.append(payload)
+    for place, payload in zip(places, read_payloads(path, places, direct), strict=True):
+        if payload is None:
+            outcomes.append(None)
+        elif place.codec is not Codec.NONE:
+            outcomes.append(outcome_of(payload, place))
         else:
-            outcomes.append(None if payload is None else outcome_of(payload, place))
+            outcomes.append(_proven(payload, place, blocks))
     return outcomes
+
+
+def _proven(payload: Buffer, place: ChunkPlace, blocks: BlockChecks) -> Outcome:
+    """Return a raw payload, which is the content, not a copy; or what is wrong with it."""
+    if not blocks.holds(place, payload):
+        try:
+            check_content(payload, place)
+        except Corrupt as error:
+            return error
+        blocks.note(place, payload)
+    return payload

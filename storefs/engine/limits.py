@@ -12,6 +12,7 @@ class Limits:
         spare_bytes: disk that the cache leaves free, whatever its limit: the tree and staged writes need it.
         dirty_bytes: how much may wait for the store before writes wait too.
         decoded_bytes: memory for the plain contents of chunks.
+        direct_bytes: memory for reading the cache's files past the page cache; decoded chunks lie in it too.
         commit_interval_s: the longest that a change waits for its commit while the store is there.
         commit_rows: operations in one commit.
         aside_bytes: changes, of others and pending ones together, from which on they are merged beside the loop.
@@ -46,6 +47,7 @@ class Limits:
     spare_bytes: int = 256 << 20
     dirty_bytes: int = 10 << 30
     decoded_bytes: int = 128 << 20
+    direct_bytes: int = 160 << 20
     commit_interval_s: float = 5.0
     commit_rows: int = 200_000
     aside_bytes: int = 128 << 10

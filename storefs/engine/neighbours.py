@@ -16,7 +16,7 @@ from storefs.core.widening import Widening, place_window
 from storefs.engine.fetch import Fetcher
 from storefs.engine.limits import Limits
 from storefs.engine.trips import Trips, outcome_of
-from storefs.model import ChunkId, ChunkPlace, ShardId
+from storefs.model import Buffer, ChunkId, ChunkPlace, ShardId
 from storefs.ports import KernelCache, Offload
 from storefs.tree.extents import WholeFile
 from storefs.tree.tree import Tree
@@ -84,7 +84,7 @@ class Neighbours:
         self._bring_along(ino, place, self._window(place))
         return data
 
-    async def read(self, ino: int, chunk: ChunkId) -> bytes:
+    async def read(self, ino: int, chunk: ChunkId) -> Buffer:
         """Return the content of a small file's chunk that is not at hand. Raises as ``Fetcher.get``."""
         place = self._tree.chunks.place(chunk)
         if place is None:

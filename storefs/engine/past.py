@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import trio
 
-from storefs.cache.blocks import BlockChecks
 from storefs.cache.chunks import ChunkCache, DecodedChunks
 from storefs.cache.home import CacheHome
 from storefs.cache.staging import Staging
@@ -98,8 +97,7 @@ class Pasts:
         tree = Tree(path)
         trips = Trips(tree, self._store, self._cache, self._offload, self._limits)
         decoded = DecodedChunks(self._limits.decoded_bytes // _DECODED_PART)
-        blocks = BlockChecks(self._cache.files)
-        fetcher = Fetcher(tree, trips, self._cache, decoded, blocks, self._offload, self._limits, self._nursery)
+        fetcher = Fetcher(tree, trips, self._cache, decoded, self._offload, self._limits, self._nursery)
         neighbours = Neighbours(
             tree, fetcher, trips, self._cache, References(), self._kernel, self._offload, self._limits,
             self._nursery, pushes=False,

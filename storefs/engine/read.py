@@ -10,10 +10,8 @@ from storefs.engine.fetch import Fetcher
 from storefs.engine.limits import Limits
 from storefs.engine.neighbours import Neighbours
 from storefs.engine.readahead import ReadAhead
-from storefs.model import ChunkId, Extent
+from storefs.model import Buffer, ChunkId, Extent
 from storefs.tree.tree import Tree
-
-Buffer = bytes | bytearray | memoryview
 
 _ZEROS = bytes(1 << 20)
 """What holes are answered from."""
@@ -74,8 +72,7 @@ class Reader:
         extents = [part for part in plan if isinstance(part, Extent)]
         self._fetcher.bring([part.chunk for part in extents])
         contents: list[Buffer] = [
-            staged[part] if isinstance(part, Piece) else _cut(await self._fetcher.get(part.chunk), part)
-            for part in plan
+            staged[part] if isinstance(part, Piece) else await self._fetcher.part(part) for part in plan
         ]
         return _joined(plan, contents, offset, end)
 
@@ -121,7 +118,7 @@ def _is_small_file(plan: list[Piece | Extent], length: int, size: int, limits: L
     return isinstance(plan[0], Extent) and plan[0].length == length
 
 
-def _cut(data: bytes, extent: Extent) -> memoryview:
+def _cut(data: Buffer, extent: Extent) -> memoryview:
     return memoryview(data)[extent.skip : extent.skip + extent.length]
 
 

@@ -6,6 +6,7 @@ when its tensors are touched in their own order, is brought in whole and in orde
 would leave the link idle in between.
 """
 
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from storefs.engine.trips import Trips
 from storefs.errors import StorefsError
 from storefs.model import Extent
 from storefs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
 
 _STREAMS_MAX = 1024
 _FIRST_WINDOW = 1 << 20
@@ -112,12 +115,16 @@ class ReadAhead:
         self._fetcher.bring([extent.chunk for extent in extents], ahead=True)
 
     async def _bring_whole(self, ino: int, stream: _Stream, size: int) -> None:
-        """Bring a file in whole and in order, if it is made of tensors and the disk has room for it."""
         try:
-            models = await self._is_model(ino, size)
-        except StorefsError:  # whoever reads the file is told
-            return
-        if not models or self._cache.free_bytes < self._limits.spare_bytes + size:
+            await self._whole_model(ino, stream, size)
+        except StorefsError:
+            pass  # whoever reads the file is told
+        except Exception:  # nobody waits for it, and reading does without
+            log.exception("bringing inode %d in whole failed", ino)
+
+    async def _whole_model(self, ino: int, stream: _Stream, size: int) -> None:
+        """Bring a file in whole and in order, if it is made of tensors and the disk has room for it."""
+        if not await self._is_model(ino, size) or self._cache.free_bytes < self._limits.spare_bytes + size:
             return
         if size > self._limits.cache_bytes // 2:  # it would push itself out
             return
@@ -146,5 +153,5 @@ class ReadAhead:
         first = self._tree.extents.overlapping(ino, 0, HEAD_BYTES)
         if not first or first[0].offset > 0:
             return False
-        content = await self._fetcher.get(first[0].chunk)
-        return is_model(content[first[0].skip :][: min(HEAD_BYTES, first[0].length)], size)
+        content = memoryview(await self._fetcher.get(first[0].chunk))[first[0].skip :]
+        return is_model(bytes(content[: min(HEAD_BYTES, first[0].length)]), size)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import trio
 
+from storefs.cache.blocks import BlockChecks
 from storefs.cache.chunks import ChunkCache
 from storefs.cache.shards import write_part
 from storefs.core import keys
 from storefs.core.ranges import Span
 from storefs.engine.limits import Limits
 from storefs.errors import Corrupt, NoSpace, ObjectMissing, StorefsError
-from storefs.model import ChunkPlace, ShardId
+from storefs.model import Buffer, ChunkPlace, ShardId
 from storefs.ports import ObjectStore, Offload
 from storefs.shard.reader import decode_chunk
 from storefs.tree.tree import Tree
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _PAUSE_S = 0.5
 
-Outcome = bytes | StorefsError
+Outcome = Buffer | StorefsError
 """A chunk's plain content, or what is wrong with it."""
 
 
@@ -113,7 +114,7 @@ class Trips:
         # What comes along would be lost in the vault, which knows chunks only: a small shard would come for each file.
         alone = span.length <= self._limits.alone_bytes and sum(place.stored for place in places) == span.length
         path = self._cache.files.path(shard) if keep and not alone else None
-        outcomes, kept = await self._offload.run(_take_in, data, span, places, path)
+        outcomes, kept = await self._offload.run(_take_in, data, span, places, path, self._cache.blocks)
         if kept:
             self._cache.files.note(shard, span.start, span.end)
         elif keep and alone:
@@ -139,20 +140,25 @@ class Trips:
             await trio.sleep(_PAUSE_S)
 
     def _keep_alone(self, places: Sequence[ChunkPlace], outcomes: list[Outcome]) -> None:
-        good = [(place.chunk, one) for place, one in zip(places, outcomes, strict=True) if isinstance(one, bytes)]
+        pairs = zip(places, outcomes, strict=True)
+        good = [(place.chunk, bytes(one)) for place, one in pairs if not isinstance(one, StorefsError)]
         try:
             self._cache.put_contents(good)
         except NoSpace as error:
             log.warning("what was fetched is not kept: %s", error)
 
 
-def _take_in(data: bytes, span: Span, places: Sequence[ChunkPlace], path: Path | None) -> tuple[list[Outcome], bool]:
+def _take_in(
+    data: bytes, span: Span, places: Sequence[ChunkPlace], path: Path | None, blocks: BlockChecks
+) -> tuple[list[Outcome], bool]:
     """Decode the chunks of a fetched range and write all of it to ``path``, unless one is damaged. In a thread.
 
     One that is damaged does not take its neighbours with it. Return the chunks, and whether the range is in the file.
     """
     view = memoryview(data)
-    outcomes = [outcome_of(view[place.offset - span.start :][: place.stored], place) for place in places]
+    outcomes: list[Outcome] = [
+        outcome_of(view[place.offset - span.start :][: place.stored], place, blocks) for place in places
+    ]
     if path is None or any(isinstance(one, StorefsError) for one in outcomes):
         return outcomes, False
     try:
@@ -163,9 +169,12 @@ def _take_in(data: bytes, span: Span, places: Sequence[ChunkPlace], path: Path |
     return outcomes, True
 
 
-def outcome_of(payload: bytes | memoryview, place: ChunkPlace) -> Outcome:
-    """Return the content of a payload, or what is wrong with it. In any thread."""
+def outcome_of(payload: Buffer, place: ChunkPlace, blocks: BlockChecks | None = None) -> bytes | StorefsError:
+    """Return the content of a payload, or what is wrong with it; ``blocks`` notes what was proven. In any thread."""
     try:
-        return decode_chunk(payload, place)
+        content = decode_chunk(payload, place)
     except Corrupt as error:
         return error
+    if blocks is not None:
+        blocks.note(place, content)
+    return content

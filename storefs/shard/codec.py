@@ -9,10 +9,7 @@ import lz4.frame
 import zstandard
 
 from storefs.errors import Corrupt, NoSpace, StorefsError
-from storefs.model import Codec
-
-Buffer = bytes | bytearray | memoryview
-"""Bytes in any dress; a view must be contiguous and of single bytes."""
+from storefs.model import Buffer, Codec
 
 PACKED_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".gif", ".gz", ".zip", ".bz2", ".xz", ".mp4", ".mp3", ".avi", ".zst", ".lz4",

@@ -8,8 +8,8 @@ from typing import Self
 
 from storefs.core.digest import chunk_id
 from storefs.errors import Corrupt, ObjectMissing
-from storefs.model import ChunkId, ChunkPlace, ShardId
-from storefs.shard.codec import Buffer, decode
+from storefs.model import Buffer, ChunkId, ChunkPlace, ShardId
+from storefs.shard.codec import decode
 from storefs.shard.format import FOOTER_BYTES, HEADER_BYTES, BigFileEntry, Entry, InlineEntry
 from storefs.shard.index import parse_footer, parse_header, parse_index
 

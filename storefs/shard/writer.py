@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from storefs.errors import Corrupt, NoSpace, StorefsError
-from storefs.model import FILE_BYTES_MAX, Codec
-from storefs.shard.codec import Buffer
+from storefs.model import FILE_BYTES_MAX, Buffer, Codec
 from storefs.shard.format import (
     HEADER,
     HEADER_BYTES,

@@ -12,6 +12,7 @@ from itertools import chain
 
 import apsw
 
+from storefs.model import Buffer
 from storefs.vault.errors import InvalidArgument, IoError
 from storefs.vault.parts import Parts, quoted
 
@@ -23,8 +24,6 @@ _LONG_BYTES = 128 << 10
 _SHORT_BYTES = 4 << 10
 _ROWS = 64
 """So many values, when they are short, go in with one statement: to run one takes as long as to put one."""
-
-Buffer = bytes | bytearray | memoryview
 
 
 class Table:

@@ -3,9 +3,8 @@
 import errno
 
 from storefs.engine.engine import Engine
-from storefs.engine.read import Buffer
 from storefs.errors import NoSpace, PosixError
-from storefs.model import FILE_BYTES_MAX
+from storefs.model import FILE_BYTES_MAX, Buffer
 from storefs.volume.attributes import Attributes
 from storefs.volume.contents import COPY_BYTES_MAX, Contents
 

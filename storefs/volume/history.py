@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from storefs.engine.engine import Engine
 from storefs.engine.past import Past
-from storefs.engine.read import Buffer
 from storefs.errors import PosixError
-from storefs.model import ROOT_INO, Dentry, Inode
+from storefs.model import ROOT_INO, Buffer, Dentry, Inode
 
 FIRST_INO = 1 << 63
 """Inode numbers from here on belong to past trees: those of the present one stay below."""

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from storefs.cache.blocks import BlockChecks
+from storefs.cache.direct import DirectReads
 from storefs.cache.shards import ShardFiles, write_part
 from storefs.core.digest import CHECKED_BYTES, chunk_id
 from storefs.errors import Corrupt
@@ -14,14 +15,14 @@ from storefs.vault.vault import Vault
 
 SHARD = ShardId(bytes(16))
 AT = 77
-SIZE = 5 * CHECKED_BYTES + 123
+SIZE = 9 * CHECKED_BYTES + 123
 
 
 @pytest.fixture
 def files(tmp_path):
     vault = Vault(tmp_path / "vault.sqlite")
     (tmp_path / "shards").mkdir()
-    files = ShardFiles(tmp_path / "shards", vault)
+    files = ShardFiles(tmp_path / "shards", vault, DirectReads(8 << 20))
     yield files
     files.close()
     vault.close()

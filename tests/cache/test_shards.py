@@ -3,6 +3,7 @@
 import pytest
 
 from storefs.cache.chunks import ChunkCache, DecodedChunks
+from storefs.cache.direct import DirectReads
 from storefs.cache.shards import ShardFiles, write_part
 from storefs.model import ChunkId, ChunkPlace, Codec, ShardId
 from storefs.testing.world import noise
@@ -19,7 +20,7 @@ def start(tmp_path):
 
     def open_files():
         vault = Vault(tmp_path / "vault.sqlite")
-        files = ShardFiles(tmp_path / "shards", vault)
+        files = ShardFiles(tmp_path / "shards", vault, DirectReads(8 << 20))
         opened.extend((files, vault))
         return files, ChunkCache(vault, files)
 
@@ -140,3 +141,40 @@ def test_decoded_chunks_stay_within_their_memory():
     decoded.put(chunks[3], bytes(100_000))  # larger than all: kept alone
     assert decoded.get(chunks[3]) is not None
     assert decoded.get(chunks[0]) is None
+
+
+def test_what_was_read_to_its_end_leaves_before_the_rest():
+    """A reader that goes on needs what comes, not what was: memory holds what was read ahead for it."""
+    decoded, size = DecodedChunks(64 << 20), 1 << 20
+    chunks = [ChunkId(number.to_bytes(32)) for number in range(40)]
+    for chunk in chunks:
+        decoded.put(chunk, bytes(size))
+        decoded.mark_used(chunk)
+        decoded.mark_used(chunk)
+    there = [decoded.get(chunk) is not None for chunk in chunks]
+    assert there == [False] * 24 + [True] * 16, "16 MiB: the kernel does not ask for everything in order"
+    assert 16 * size <= decoded.bytes < 17 * size
+    decoded.mark_used(ChunkId(bytes(31) + b"x"))
+    for number in range(100, 164):
+        decoded.put(ChunkId(number.to_bytes(32)), bytes(size))
+    assert 63 * size <= decoded.bytes <= 64 * size
+
+
+def test_a_shard_is_read_past_the_page_cache_unless_it_grows(start, seed):
+    files, _ = start()
+    data = noise(seed, 300_000)
+    files.path(ONE).write_bytes(data)
+    files.extend(ONE, 200_000)
+    assert files.direct(ONE) is None, "reads would wait for the writes"
+    assert files.read_block(ONE, 1000, 100_000) == data[1000:101_000]
+    files.note(ONE, 0, 300_000)
+    assert files.direct(ONE) is not None
+    assert files.read_block(ONE, 1000, 250_000) == data[1000:251_000]
+    assert files.read_block(ONE, 299_999, 2) is None
+    files.path(ONE).unlink()
+    assert files.read_block(ONE, 5, 10) == data[5:15], "it was open"
+    files.remove(ONE)
+    assert files.read_block(ONE, 5, 10) is None
+    put(files, ONE, 0, data)
+    files.path(ONE).unlink()
+    assert files.read_block(ONE, 5, 10) is None, "somebody cleaned up by hand"

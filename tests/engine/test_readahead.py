@@ -84,6 +84,20 @@ async def test_jumping_reads_of_a_tensor_file_bring_it_in_whole(make, world, tmp
         assert await read(volume, ino) == data
 
 
+async def test_a_defect_while_bringing_a_file_in_ends_nothing_else(
+    make, world, tmp_path, autojump_clock, seed, monkeypatch, caplog
+):
+    data = safetensors(seed)
+    ino = await make(data)
+    monkeypatch.setattr("storefs.engine.readahead.is_model", lambda *_: 1 / 0)
+    async with world.engine_at(tmp_path / "two", LIMITS) as volume:
+        for at in (0, 5 << 20, 0):
+            volume.engine.read_ahead.note(ino, at, at + STEP, SIZE)
+        await trio.sleep(5)
+        assert "ZeroDivisionError" in caplog.text
+        assert await read(volume, ino) == data
+
+
 async def test_a_file_too_large_for_the_cache_is_not_brought_in_whole(make, world, tmp_path, autojump_clock, seed):
     ino = await make(safetensors(seed))
     limits = with_limits(whole_bytes=128 << 10, cache_bytes=SIZE, ahead_bytes=256 << 10)

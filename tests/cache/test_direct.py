@@ -1,0 +1,151 @@
+"""Direct reads: the right bytes, in memory that nobody else gets while somebody looks at it."""
+
+import errno
+import os
+import random
+import threading
+from pathlib import Path
+
+import pytest
+
+from storefs.cache.direct import DirectReads, open_direct
+from storefs.testing.world import noise
+
+SIZE = (3 << 20) + 12_345
+BUFFER = 2 << 20
+
+
+@pytest.fixture
+def file(tmp_path, seed):
+    path = tmp_path / "file"
+    path.write_bytes(noise(seed, SIZE))
+    return path
+
+
+@pytest.fixture
+def opened(file):
+    fd = open_direct(file)
+    yield fd
+    os.close(fd)
+
+
+def ranges(seed, count):
+    dice = random.Random(seed)
+    for _ in range(count):
+        start = dice.randrange(SIZE)
+        yield start, dice.randint(1, min(SIZE - start, dice.choice((10, 5_000, 70_000, SIZE))))
+
+
+def test_every_range_is_read_as_it_is(file, opened, seed):
+    data, reads = file.read_bytes(), DirectReads(8 << 20)
+    for start, length in ranges(seed, 200):
+        assert reads.read(opened, start, length) == data[start : start + length]
+    assert reads.read(opened, SIZE - 1, 1) == data[-1:]
+    assert reads.read(opened, 0, SIZE) == data
+
+
+def test_nothing_is_read_behind_the_end(opened):
+    reads = DirectReads(8 << 20)
+    assert reads.read(opened, SIZE - 1, 2) is None
+    assert reads.read(opened, SIZE, 1) is None
+    assert reads.read(opened, SIZE + 100_000, 1) is None
+
+
+def test_it_is_past_the_page_cache(file, opened):
+    """Else it would be of no use. The file system of the tests may not be able to: then this is no news."""
+    if not os.get_blocking(opened) or not _flags(opened) & os.O_DIRECT:
+        pytest.skip("this file system has no direct reads")
+    os.fsync(opened)
+    os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_DONTNEED)
+    DirectReads(8 << 20).read(opened, 0, SIZE)
+    with file.open("rb", buffering=0) as other, pytest.raises(BlockingIOError):
+        os.preadv(other.fileno(), [bytearray(4096)], 1 << 20, os.RWF_NOWAIT)
+
+
+def test_memory_is_used_again_but_not_while_somebody_looks_at_it(file, opened, seed):
+    data, reads, dice = file.read_bytes(), DirectReads(16 << 20), random.Random(seed)
+    kept = []
+    for start, length in ranges(seed, 500):
+        view = reads.read(opened, start, length)
+        first = dice.randrange(length)
+        kept.append((view[first:], data[start + first : start + length]))
+        del view
+        del kept[: -dice.randint(1, 6)]
+        assert all(view == wanted for view, wanted in kept)
+        assert reads.bytes <= 16 << 20
+    kept.clear()
+    before = reads.bytes
+    for _ in range(50):
+        reads.read(opened, 0, 100)
+    assert reads.bytes == before
+
+
+def test_when_all_memory_is_in_use_reads_are_ordinary(file, opened):
+    data, reads = file.read_bytes(), DirectReads(2 * BUFFER)
+    held = [reads.read(opened, at, 10) for at in range(5)]
+    assert held == [data[at : at + 10] for at in range(5)]
+    assert reads.bytes == 2 * BUFFER
+    assert reads.read(opened, 0, SIZE) == data, "longer than all of it"
+    del held
+    first = reads.read(opened, 0, SIZE)
+    assert first == data
+    assert reads.bytes == 2 * BUFFER, "two short ones made room for a long one"
+
+
+@pytest.mark.parametrize("where", ["open", "read"])
+def test_a_file_system_without_direct_reads(file, monkeypatch, where):
+    real = {"open": os.open, "read": os.preadv}
+
+    def opening(path, flags, *rest):
+        if where == "open" and flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no")
+        return real["open"](path, flags, *rest)
+
+    def reading(fd, *rest):
+        if _flags(fd) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no")
+        return real["read"](fd, *rest)
+
+    monkeypatch.setattr(os, "open", opening)
+    monkeypatch.setattr(os, "preadv", reading)
+    fd = open_direct(file)
+    try:
+        assert DirectReads(8 << 20).read(fd, 1000, 10_000) == file.read_bytes()[1000:11_000]
+    finally:
+        os.close(fd)
+
+
+def test_other_failures_are_told(tmp_path, opened, monkeypatch):
+    with pytest.raises(FileNotFoundError):
+        open_direct(tmp_path / "missing")
+
+    def broken(*_):
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(os, "preadv", broken)
+    with pytest.raises(OSError, match="broken"):
+        DirectReads(8 << 20).read(opened, 0, 10)
+
+
+def test_threads_do_not_get_each_others_memory(file, seed):
+    data, reads, wrong = file.read_bytes(), DirectReads(10 << 20), []
+
+    def work(number):
+        dice, kept = random.Random(f"{seed} {number}"), []
+        for start, length in ranges(f"{seed} {number}", 150):
+            fd = open_direct(file)
+            kept.append((reads.read(fd, start, length), data[start : start + length]))
+            os.close(fd)
+            del kept[: -dice.randint(1, 4)]
+            wrong.extend(1 for view, wanted in kept if view != wanted)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def _flags(fd):
+    return int(Path(f"/proc/self/fdinfo/{fd}").read_text().split("flags:")[1].split()[0], 8)
