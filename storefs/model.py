@@ -107,7 +107,8 @@ class Extent:
 
     def between(self, start: int, end: int) -> "Extent":
         """Return the part of it that lies in ``start`` to ``end``: one byte at least."""
-        first, last = max(self.offset, start), min(self.end, end)
+        first = max(self.offset, start)
+        last = min(self.offset + self.length, end)
         return Extent(first, last - first, self.chunk, self.skip + first - self.offset)
 
 

@@ -33,6 +33,13 @@ class ObjectStore(Protocol):
         """
         ...
 
+    async def get_into(self, key: str, start: int, memory: memoryview) -> int:
+        """Fill ``memory`` with the bytes from ``start`` on; return how many: fewer where the object ends.
+
+        Raises ObjectMissing. After a failure, or when it is cancelled, something may still be written there.
+        """
+        ...
+
     async def put(self, key: str, body: Body) -> str:
         """Write the object, replacing any other; return its tag. It is durable when this returns."""
         ...

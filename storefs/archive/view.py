@@ -111,6 +111,13 @@ class ArchiveView:
             raise ObjectMissing(f"{self.url} has no {key}")
         return await found.store.get(found.key, start, length)
 
+    async def get_into(self, key: str, start: int, memory: memoryview) -> int:
+        """Fill ``memory`` with part of one of the archive's objects."""
+        found = self._objects.get(key)
+        if found is None:
+            raise ObjectMissing(f"{self.url} has no {key}")
+        return await found.store.get_into(found.key, start, memory)
+
     async def head(self, key: str) -> ObjectInfo:
         """Describe the object. Raises ObjectMissing."""
         if key == _SNAPSHOT:

@@ -8,7 +8,7 @@ from array import array
 from collections import OrderedDict
 
 from storefs.cache.shards import ShardFiles
-from storefs.core.digest import CHECKED_BYTES, block_check, block_checks
+from storefs.core.digest import CHECKED_BYTES, block_checks
 from storefs.errors import Corrupt
 from storefs.model import Buffer, ChunkId, ChunkPlace, Codec
 
@@ -54,7 +54,10 @@ class BlockChecks:
         view = self._files.read_block(place.shard, place.offset + begin, length)
         if view is None:
             return None
-        for number, at in enumerate(range(0, length, CHECKED_BYTES), start=first):
-            if block_check(view[at : at + CHECKED_BYTES]) != checks[number]:
-                raise Corrupt(f"shard {place.shard.hex()}: block {number} of chunk {place.chunk.hex()} has changed")
+        found = block_checks(view)
+        if found != checks[first : first + len(found)]:
+            raise Corrupt(
+                f"shard {place.shard.hex()}: what lies at {begin} to {begin + length} of chunk {place.chunk.hex()} "
+                "has changed"
+            )
         return view[start - begin : end - begin]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from storefs.cache.blocks import BlockChecks
-from storefs.cache.direct import DirectReads, open_direct
+from storefs.cache.direct import DirectIO, open_direct
 from storefs.cache.shards import ShardFiles
 from storefs.model import Buffer, ChunkId, ChunkPlace
 from storefs.vault.vault import Vault
@@ -140,7 +140,7 @@ class ChunkCache:
         return freed
 
 
-def read_payloads(path: Path, places: Sequence[ChunkPlace], direct: DirectReads | None) -> list[Buffer | None]:
+def read_payloads(path: Path, places: Sequence[ChunkPlace], direct: DirectIO | None) -> list[Buffer | None]:
     """Read payloads from a shard file, in any thread, with ``direct`` past the page cache.
 
     None for each that is not there: the file was evicted meanwhile. Whoever keeps one of them keeps all in memory.

@@ -1,30 +1,44 @@
-"""Direct reads: bytes of cached shards come from the disk past the page cache.
+"""Direct I/O: bytes of cached shards go between the disk and memory of ours, past the page cache.
 
 The kernel keeps the pages of the mount's own files. A second copy of the same bytes, as pages of the cache's files,
-would push others out of memory, and making it takes longer than all the rest of such a read. Where a file system
-does not do it (older tmpfs, some overlays), reads are ordinary ones.
+would push others out of memory, and making it takes longer than all the rest of such a read or write. Where a file
+system does not do it (older tmpfs, some overlays), reads and writes are ordinary ones.
 """
 
 import contextlib
 import ctypes
 import errno
 import fcntl
+import math
 import mmap
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from storefs.model import Buffer
+
 _ALIGNED = 4096
-"""What offset, length and memory of a direct read are multiples of: disks want 512 or this."""
+"""What offset, length and memory are multiples of: disks want 512 or this."""
 
 _HUGE = 2 << 20
 """The length of a huge page (x86-64, and arm64 with pages of 4 KiB). Disks, virtual ones above all, take a good third
 less time for one long piece of memory than for the many pages that it consists of otherwise."""
 
+_PIECE_BYTES = 4 << 20
+"""How much is written at once: who reads other parts of the file waits for that long."""
+
+_WRITE_BYTES_MIN = 256 << 10
+
+_SLOW_S_PER_BYTE = 1 / (150 << 20)
+_ORDINARY_S = 30.0
+"""For so long writes are ordinary ones where one was slower than that: the kernel takes them at once, writes them
+later, and whoever waits for what was fetched does not wait for the disk."""
+
 
 def open_direct(path: Path) -> int:
-    """Return a descriptor for ``DirectReads.read``. Raises OSError."""
+    """Return a descriptor for ``DirectIO.read``. Raises OSError."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT)
     except OSError as error:
@@ -33,19 +47,20 @@ def open_direct(path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
-class DirectReads:
-    """Reads into memory that is used again as soon as nobody holds a view of it; in any thread.
+class DirectIO:
+    """Reads into and writes from memory that is used again as soon as nobody holds a view of it; in any thread.
 
     Attributes:
         bytes: how much memory the buffers take, those in use and others.
     """
 
     def __init__(self, bytes_max: int) -> None:
-        """The buffers take ``bytes_max`` together at most. When all are in use, reads are ordinary ones."""
+        """The buffers take ``bytes_max`` together at most. When all are in use, reads and writes are ordinary ones."""
         self._bytes_max = bytes_max
         self._buffers: list[tuple[mmap.mmap, int]] = []
         """Each with where its aligned part starts. What was used last comes first: it is the likeliest to be free."""
         self._lock = threading.Lock()
+        self._ordinary_until_s = 0.0
         self.bytes = 0
 
     def read(self, fd: int, offset: int, length: int) -> memoryview | None:
@@ -68,6 +83,45 @@ class DirectReads:
             with _ordinary(fd):
                 got = os.preadv(fd, [memory[:aligned]], offset - skip)
         return memory[skip : skip + length] if got >= skip + length else None
+
+    def memory(self, offset: int, length: int) -> memoryview | None:
+        """Return memory for bytes that are to be written at ``offset`` of a file; None when all is in use.
+
+        For short ones there is none: they are written the ordinary way.
+        """
+        if length < _WRITE_BYTES_MIN:
+            return None
+        skip = offset % _ALIGNED
+        memory = self._take(skip + length)
+        return memory[skip : skip + length] if memory is not None else None
+
+    def write(self, path: Path, offset: int, data: Buffer) -> None:
+        """Write into a file, which may have to be made. What lies in ``memory`` goes past the page cache.
+
+        Raises OSError.
+        """
+        first, last = -offset % _ALIGNED, len(data) - (offset + len(data)) % _ALIGNED
+        view = memoryview(data)
+        if last - first < _WRITE_BYTES_MIN or not _lies_aligned(view, offset) or self._is_slow():
+            _write(path, offset, view, 0)
+            return
+        began_s = time.monotonic()
+        try:
+            _write(path, offset + first, view[first:last], os.O_DIRECT)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._ordinary_until_s = math.inf
+            _write(path, offset, view, 0)
+            return
+        if time.monotonic() - began_s > (last - first) * _SLOW_S_PER_BYTE:
+            self._ordinary_until_s = time.monotonic() + _ORDINARY_S
+        for start, end in ((0, first), (last, len(data))):
+            if start < end:
+                _write(path, offset + start, view[start:end], 0)
+
+    def _is_slow(self) -> bool:
+        return time.monotonic() < self._ordinary_until_s
 
     def _take(self, length: int) -> memoryview | None:
         """Return aligned memory of that length or more that is nobody's, or None."""
@@ -114,3 +168,18 @@ def _ordinary(fd: int) -> Iterator[None]:
         yield
     finally:
         fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+
+
+def _lies_aligned(view: memoryview, offset: int) -> bool:
+    """Whether bytes lie in memory as they will in the file, which ``memory`` sees to."""
+    return not view.readonly and (ctypes.addressof(ctypes.c_char.from_buffer(view)) - offset) % _ALIGNED == 0
+
+
+def _write(path: Path, offset: int, view: memoryview, flags: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+    try:
+        at = 0
+        while at < len(view):
+            at += os.pwrite(fd, view[at : at + _PIECE_BYTES], offset + at)
+    finally:
+        os.close(fd)

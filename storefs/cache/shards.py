@@ -5,10 +5,10 @@ import struct
 from collections import OrderedDict
 from pathlib import Path
 
-from storefs.cache.direct import DirectReads, open_direct
+from storefs.cache.direct import DirectIO, open_direct
 from storefs.core.ranges import Span, SpanSet
 from storefs.errors import NoSpace, StorefsError
-from storefs.model import ShardId
+from storefs.model import Buffer, ShardId
 from storefs.vault.vault import Vault
 
 _FDS_MAX = 128
@@ -24,12 +24,12 @@ class ShardFiles:
     checks the digest, and drops the file when it does not hold (after a power cut, say).
     """
 
-    def __init__(self, folder: Path, vault: Vault, direct: DirectReads) -> None:
+    def __init__(self, folder: Path, vault: Vault, direct: DirectIO) -> None:
         self._folder = folder
         self._vault = vault
         self._direct = direct
         # Theirs are given back at once: they have not to wait until something that was read ahead is wanted.
-        self._direct_blocks = DirectReads(_BLOCK_MEMORY_BYTES)
+        self._direct_blocks = DirectIO(_BLOCK_MEMORY_BYTES)
         self._parts: dict[ShardId, SpanSet] = {}
         self._fds: OrderedDict[tuple[ShardId, bool], int] = OrderedDict()
         """By shard, and whether it is for direct reads."""
@@ -68,7 +68,7 @@ class ShardFiles:
         except FileNotFoundError:
             return None
 
-    def direct(self, shard: ShardId) -> DirectReads | None:
+    def direct(self, shard: ShardId) -> DirectIO | None:
         """Return what reads a shard past the page cache; None while it grows here: they would wait for its writes."""
         return self._direct if shard not in self._growing else None
 
@@ -81,6 +81,19 @@ class ShardFiles:
         """Return what is here of a shard and touches ``span``."""
         parts = self._parts.get(shard)
         return [one for one in parts if one.start < span.end and one.end > span.start] if parts is not None else []
+
+    def write(self, shard: ShardId, offset: int, data: Buffer) -> None:
+        """Write bytes of a shard into its file, in any thread; ``note`` has to follow. Raises NoSpace, StorefsError."""
+        path = self.path(shard)
+        try:
+            self._direct.write(path, offset, data)
+        except OSError as error:
+            kind = NoSpace if error.errno == NoSpace.errno else StorefsError
+            raise kind(f"cannot write {path}: {error.strerror}") from error
+
+    def memory(self, offset: int, length: int) -> memoryview | None:
+        """Return memory that ``write`` is quickest from at ``offset`` of a shard; or None: there is not always some."""
+        return self._direct.memory(offset, length)
 
     def touch(self, shard: ShardId, offset: int, length: int) -> bool:
         """Whether bytes of a shard are here; if so, that counts as a use of the file."""
@@ -160,18 +173,3 @@ class ShardFiles:
         if len(self._fds) > _FDS_MAX:
             os.close(self._fds.popitem(last=False)[1])
         return fd
-
-
-def write_part(path: Path, offset: int, data: bytes | memoryview) -> None:
-    """Write bytes of a shard into its file, in any thread; ``note`` has to follow. Raises NoSpace, StorefsError."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            at = 0
-            while at < len(data):
-                at += os.pwrite(descriptor, data[at:], offset + at)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        kind = NoSpace if error.errno == NoSpace.errno else StorefsError
-        raise kind(f"cannot write {path}: {error.strerror}") from error

@@ -46,10 +46,5 @@ CHECKED_BYTES = 16 << 10
 
 def block_checks(data: bytes | bytearray | memoryview) -> "array[int]":
     """Return a number of 64 bits (XXH3) for each block of ``data``: enough to notice that a disk changed it since."""
-    view = memoryview(data)
-    return array("Q", [block_check(view[at : at + CHECKED_BYTES]) for at in range(0, len(view), CHECKED_BYTES)])
-
-
-def block_check(data: bytes | memoryview) -> int:
-    """Return the number of one block."""
-    return int(xxhash.xxh3_64_intdigest(data))
+    view, check = memoryview(data), xxhash.xxh3_64_intdigest
+    return array("Q", [check(view[at : at + CHECKED_BYTES]) for at in range(0, len(view), CHECKED_BYTES)])

@@ -9,7 +9,7 @@ from functools import partial
 import trio
 
 from storefs.cache.chunks import ChunkCache, DecodedChunks
-from storefs.cache.direct import DirectReads
+from storefs.cache.direct import DirectIO
 from storefs.cache.home import CacheHome
 from storefs.cache.shards import ShardFiles
 from storefs.cache.staging import Staging
@@ -153,7 +153,7 @@ async def running(
     snapshots = Snapshots(world.store, world.offload, limits)
     tree = await _open_tree(home, info, snapshots)
     vault = Vault(home.vault)
-    files = ShardFiles(home.shards, vault, DirectReads(limits.direct_bytes))
+    files = ShardFiles(home.shards, vault, DirectIO(limits.direct_bytes))
     staging = Staging(home.staging)
     aside = Aside(tree, world.offload)
     try:

@@ -12,12 +12,12 @@ import trio
 
 from storefs.cache.blocks import BlockChecks
 from storefs.cache.chunks import ChunkCache, DecodedChunks, read_payloads
-from storefs.cache.direct import DirectReads
+from storefs.cache.direct import DirectIO
 from storefs.core.ranges import Span, coalesce
 from storefs.engine.limits import Limits
-from storefs.engine.trips import Outcome, Trip, Trips, outcome_of
+from storefs.engine.trips import Outcome, Trip, Trips, proven
 from storefs.errors import Corrupt
-from storefs.model import Buffer, ChunkId, ChunkPlace, Codec, Extent, ShardId
+from storefs.model import Buffer, ChunkId, ChunkPlace, Extent, ShardId
 from storefs.ports import Offload
 from storefs.shard.reader import check_content, decode_chunk
 from storefs.tree.shards import ShardState
@@ -243,29 +243,8 @@ def _groups(places: Sequence[ChunkPlace]) -> Iterator[list[ChunkPlace]]:
 
 
 def _read_and_decode(
-    path: Path, places: Sequence[ChunkPlace], direct: DirectReads | None, blocks: BlockChecks
+    path: Path, places: Sequence[ChunkPlace], direct: DirectIO | None, blocks: BlockChecks
 ) -> list[Outcome | None]:
-    """Read chunks from their shard file: each one's content, what is wrong with it, or None if it is not there.
-
-    One whose checks are known was proven by its digest before: then they will do, at a tenth of the time.
-    """
-    outcomes: list[Outcome | None] = []
-    for place, payload in zip(places, read_payloads(path, places, direct), strict=True):
-        if payload is None:
-            outcomes.append(None)
-        elif place.codec is not Codec.NONE:
-            outcomes.append(outcome_of(payload, place))
-        else:
-            outcomes.append(_proven(payload, place, blocks))
-    return outcomes
-
-
-def _proven(payload: Buffer, place: ChunkPlace, blocks: BlockChecks) -> Outcome:
-    """Return a raw payload, which is the content, not a copy; or what is wrong with it."""
-    if not blocks.holds(place, payload):
-        try:
-            check_content(payload, place)
-        except Corrupt as error:
-            return error
-        blocks.note(place, payload)
-    return payload
+    """Read chunks from their shard file: each one's content, what is wrong with it, or None if it is not there."""
+    payloads = zip(places, read_payloads(path, places, direct), strict=True)
+    return [None if payload is None else proven(payload, place, blocks) for place, payload in payloads]

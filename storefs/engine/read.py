@@ -48,6 +48,9 @@ class Reader:
             data = self._neighbours.now(ino, plan[0].chunk)
             return [_cut(data, plan[0])] if data is not None else None
         follows = any(isinstance(part, Extent) for part in plan) and self._read_ahead.note(ino, offset, end, size)
+        if len(plan) == 1 and isinstance(plan[0], Extent) and plan[0].length == end - offset:  # most are like that
+            found = self._fetcher.part_now(plan[0], whole=follows)
+            return [found] if found is not None else None
         contents: list[Buffer] = []
         for part in plan:
             if isinstance(part, Piece):

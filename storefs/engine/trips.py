@@ -3,25 +3,26 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import trio
 
 from storefs.cache.blocks import BlockChecks
 from storefs.cache.chunks import ChunkCache
-from storefs.cache.shards import write_part
 from storefs.core import keys
 from storefs.core.ranges import Span
 from storefs.engine.limits import Limits
 from storefs.errors import Corrupt, NoSpace, ObjectMissing, StorefsError
-from storefs.model import Buffer, ChunkPlace, ShardId
+from storefs.model import Buffer, ChunkPlace, Codec, ShardId
 from storefs.ports import ObjectStore, Offload
-from storefs.shard.reader import decode_chunk
+from storefs.shard.reader import check_content, decode_chunk
 from storefs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
 
 _PAUSE_S = 0.5
+
+_COPIED_BYTES = 128 << 10
+"""A chunk up to this length is copied: it would keep all of a range in memory."""
 
 Outcome = Buffer | StorefsError
 """A chunk's plain content, or what is wrong with it."""
@@ -113,15 +114,35 @@ class Trips:
         keep = self._cache.free_bytes >= self._limits.spare_bytes + span.length
         # What comes along would be lost in the vault, which knows chunks only: a small shard would come for each file.
         alone = span.length <= self._limits.alone_bytes and sum(place.stored for place in places) == span.length
-        path = self._cache.files.path(shard) if keep and not alone else None
-        outcomes, kept = await self._offload.run(_take_in, data, span, places, path, self._cache.blocks)
+        outcomes, kept = await self._offload.run(self._take_in, trip, data, places, keep and not alone)
         if kept:
             self._cache.files.note(shard, span.start, span.end)
         elif keep and alone:
             self._keep_alone(places, outcomes)
         return outcomes
 
-    async def _get(self, key: str, span: Span, *, patient: bool) -> bytes:
+    def _take_in(
+        self, trip: Trip, data: Buffer, places: Sequence[ChunkPlace], keep: bool
+    ) -> tuple[list[Outcome], bool]:
+        """Decode the chunks of a fetched range and write all of it to the disk, unless one is damaged. In a thread.
+
+        One that is damaged does not take its neighbours with it. Return the chunks, and whether the range is kept.
+        """
+        start, view = trip.span.start, memoryview(data)
+        parts = [view[place.offset - start :][: place.stored] for place in places]
+        if isinstance(data, bytes):  # not in memory that has a bound: one chunk would keep all of it
+            parts = [memoryview(bytes(part)) for part in parts]
+        outcomes = [proven(part, place, self._cache.blocks) for part, place in zip(parts, places, strict=True)]
+        if not keep or any(isinstance(one, StorefsError) for one in outcomes):
+            return outcomes, False
+        try:
+            self._cache.files.write(trip.shard, start, view)
+        except StorefsError as error:
+            log.warning("what was fetched is not kept: %s", error)
+            return outcomes, False
+        return outcomes, True
+
+    async def _get(self, key: str, span: Span, *, patient: bool) -> Buffer:
         """Return a range of an object; ``patient`` ones are asked for until ``store_deadline_s`` is over.
 
         A program that reads has nobody who tries again for it, unlike all others that need the store.
@@ -132,7 +153,11 @@ class Trips:
                 async with self._slots:
                     self.requests += 1
                     self.bytes += span.length
-                    return await self._store.get(key, span.start, span.length)
+                    # New memory for each try: in that of one that was given up something may still be written.
+                    memory = self._cache.files.memory(span.start, span.length)
+                    if memory is None:
+                        return await self._store.get(key, span.start, span.length)
+                    return memory[: await self._store.get_into(key, span.start, memory)]
             except StorefsError as error:
                 if not error.retryable or not patient or trio.current_time() + _PAUSE_S > until_s:
                     raise
@@ -148,33 +173,26 @@ class Trips:
             log.warning("what was fetched is not kept: %s", error)
 
 
-def _take_in(
-    data: bytes, span: Span, places: Sequence[ChunkPlace], path: Path | None, blocks: BlockChecks
-) -> tuple[list[Outcome], bool]:
-    """Decode the chunks of a fetched range and write all of it to ``path``, unless one is damaged. In a thread.
+def proven(payload: Buffer, place: ChunkPlace, blocks: BlockChecks) -> Outcome:
+    """Return the content of a payload, or what is wrong with it; in any thread.
 
-    One that is damaged does not take its neighbours with it. Return the chunks, and whether the range is in the file.
+    A long raw payload is its own content, not a copy. If ``blocks`` knows its checks it was proven by its digest
+    before: then they will do, at a tenth of the time.
     """
-    view = memoryview(data)
-    outcomes: list[Outcome] = [
-        outcome_of(view[place.offset - span.start :][: place.stored], place, blocks) for place in places
-    ]
-    if path is None or any(isinstance(one, StorefsError) for one in outcomes):
-        return outcomes, False
-    try:
-        write_part(path, span.start, view)
-    except StorefsError as error:
-        log.warning("what was fetched is not kept: %s", error)
-        return outcomes, False
-    return outcomes, True
+    if place.codec is not Codec.NONE or place.size <= _COPIED_BYTES:
+        return outcome_of(payload, place)
+    if not blocks.holds(place, payload):
+        try:
+            check_content(payload, place)
+        except Corrupt as error:
+            return error
+        blocks.note(place, payload)
+    return payload
 
 
-def outcome_of(payload: Buffer, place: ChunkPlace, blocks: BlockChecks | None = None) -> bytes | StorefsError:
-    """Return the content of a payload, or what is wrong with it; ``blocks`` notes what was proven. In any thread."""
+def outcome_of(payload: Buffer, place: ChunkPlace) -> bytes | StorefsError:
+    """Return the content of a payload, as bytes of its own, or what is wrong with it. In any thread."""
     try:
-        content = decode_chunk(payload, place)
+        return decode_chunk(payload, place)
     except Corrupt as error:
         return error
-    if blocks is not None:
-        blocks.note(place, content)
-    return content

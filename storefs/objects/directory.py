@@ -55,6 +55,10 @@ class DirectoryObjects:
         """Return part of an object; see the port."""
         return await self._offload.run(self._get, key, start, length)
 
+    async def get_into(self, key: str, start: int, memory: memoryview) -> int:
+        """Fill ``memory`` with part of an object."""
+        return await self._offload.run(self._get_into, key, start, memory)
+
     async def put(self, key: str, body: Body) -> str:
         """Write the object, replacing any other."""
         return await self._offload.run(self._replace, key, body, None)
@@ -97,6 +101,15 @@ class DirectoryObjects:
             first, end = span(os.fstat(file.fileno()).st_size, start, length)
             file.seek(first)
             return file.read(end - first)
+
+    def _get_into(self, key: str, start: int, memory: memoryview) -> int:
+        path = self._path(key)
+        with _reading(path, key, self.url), path.open("rb", buffering=0) as file:
+            file.seek(start)
+            filled = 0
+            while got := file.readinto(memory[filled:]):
+                filled += got
+            return filled
 
     def _head(self, key: str) -> ObjectInfo:
         path = self._path(key)

@@ -45,6 +45,12 @@ class MemoryObjects:
         first, end = span(len(content), start, length)
         return content[first:end]
 
+    async def get_into(self, key: str, start: int, memory: memoryview) -> int:
+        """Fill ``memory`` with part of an object."""
+        content = await self.get(key, start, len(memory))
+        memory[: len(content)] = content
+        return len(content)
+
     async def put(self, key: str, body: Body) -> str:
         """Write the object, replacing any other."""
         await trio.lowlevel.checkpoint()

@@ -50,6 +50,10 @@ class RetryingObjects:
         """Return part of an object; see the port."""
         return await self._tried("get", key, lambda: self._store.get(key, start, length))
 
+    async def get_into(self, key: str, start: int, memory: memoryview) -> int:
+        """Fill ``memory`` with part of an object."""
+        return await self._tried("get", key, lambda: self._store.get_into(key, start, memory))
+
     async def put(self, key: str, body: Body) -> str:
         """Write the object; a second try writes the same again."""
         return await self._tried("put", key, lambda: self._store.put(key, body))

@@ -60,6 +60,10 @@ class FaultyObjects:
         """Return part of an object; see the port."""
         return await self._perhaps("get", lambda: self._store.get(key, start, length))
 
+    async def get_into(self, key: str, start: int, memory: memoryview) -> int:
+        """Fill ``memory`` with part of an object."""
+        return await self._perhaps("get", lambda: self._store.get_into(key, start, memory))
+
     async def put(self, key: str, body: Body) -> str:
         """Write the object, replacing any other."""
         return await self._perhaps("put", lambda: self._store.put(key, body))

@@ -170,6 +170,11 @@ class WatchedObjects:
         """Return part of an object; see the port."""
         return await self._watch(Request("get", key, start, length), lambda: self._store.get(key, start, length))
 
+    async def get_into(self, key: str, start: int, memory: memoryview) -> int:
+        """Fill ``memory`` with part of an object."""
+        request = Request("get", key, start, len(memory))
+        return await self._watch(request, lambda: self._store.get_into(key, start, memory))
+
     async def put(self, key: str, body: Body) -> str:
         """Write the object, replacing any other."""
         return await self._watch(Request("put", key), lambda: self._store.put(key, body))

@@ -1,5 +1,6 @@
 """Extents: which bytes of a file come from which chunk."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from storefs.model import FILE_BYTES_MAX, ChunkPlace, Extent, ShardId
@@ -38,11 +39,16 @@ class Extents:
             first = region * _REGION_BYTES
             last = min(first + _REGION_BYTES, FILE_BYTES_MAX)
             found = self._overlapping(ino, first, last, _REGION_EXTENTS_MAX + 1)
-            remembered[ino, region] = found if len(found) <= _REGION_EXTENTS_MAX else None
-        known: list[Extent] | None = remembered[ino, region]
+            ends = [extent.end for extent in found]
+            remembered[ino, region] = (found, ends) if len(found) <= _REGION_EXTENTS_MAX else None
+        known: tuple[list[Extent], list[int]] | None = remembered[ino, region]
         if known is None:
             return self._overlapping(ino, start, end, -1)
-        return [extent for extent in known if extent.end > start and extent.offset < end]
+        extents, ends = known
+        first = last = bisect_right(ends, start)
+        while last < len(extents) and extents[last].offset < end:
+            last += 1
+        return extents[first:last]
 
     def _overlapping(self, ino: int, start: int, end: int, limit: int) -> list[Extent]:
         """Look for them in the table; ``limit`` rows are looked at, all if it is negative."""

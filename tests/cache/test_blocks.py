@@ -5,8 +5,8 @@ import random
 import pytest
 
 from storefs.cache.blocks import BlockChecks
-from storefs.cache.direct import DirectReads
-from storefs.cache.shards import ShardFiles, write_part
+from storefs.cache.direct import DirectIO
+from storefs.cache.shards import ShardFiles
 from storefs.core.digest import CHECKED_BYTES, chunk_id
 from storefs.errors import Corrupt
 from storefs.model import ChunkPlace, Codec, ShardId
@@ -22,14 +22,14 @@ SIZE = 9 * CHECKED_BYTES + 123
 def files(tmp_path):
     vault = Vault(tmp_path / "vault.sqlite")
     (tmp_path / "shards").mkdir()
-    files = ShardFiles(tmp_path / "shards", vault, DirectReads(8 << 20))
+    files = ShardFiles(tmp_path / "shards", vault, DirectIO(8 << 20))
     yield files
     files.close()
     vault.close()
 
 
 def keep(files, data, codec=Codec.NONE):
-    write_part(files.path(SHARD), AT, data)
+    files.write(SHARD, AT, data)
     files.note(SHARD, AT, AT + len(data))
     return ChunkPlace(chunk_id(data), SHARD, AT, len(data), codec, len(data))
 
@@ -51,8 +51,8 @@ def test_a_changed_byte_is_noticed_in_its_block_only(files, seed):
     place, blocks = keep(files, data), BlockChecks(files)
     blocks.note(place, data)
     where = 2 * CHECKED_BYTES + 7
-    write_part(files.path(SHARD), AT + where, bytes([data[where] ^ 1]))
-    with pytest.raises(Corrupt, match="block 2"):
+    files.write(SHARD, AT + where, bytes([data[where] ^ 1]))
+    with pytest.raises(Corrupt, match="lies at 32768 to 49152 "):
         blocks.read(place, where + 10, where + 20)
     assert blocks.read(place, 0, CHECKED_BYTES) == data[:CHECKED_BYTES]
 

@@ -1,4 +1,4 @@
-"""Direct reads: the right bytes, in memory that nobody else gets while somebody looks at it."""
+"""Direct I/O: the right bytes, in memory that nobody else gets while somebody looks at it."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storefs.cache.direct import DirectReads, open_direct
+from storefs.cache.direct import DirectIO, open_direct
 from storefs.testing.world import noise
 
 SIZE = (3 << 20) + 12_345
@@ -37,7 +37,7 @@ def ranges(seed, count):
 
 
 def test_every_range_is_read_as_it_is(file, opened, seed):
-    data, reads = file.read_bytes(), DirectReads(8 << 20)
+    data, reads = file.read_bytes(), DirectIO(8 << 20)
     for start, length in ranges(seed, 200):
         assert reads.read(opened, start, length) == data[start : start + length]
     assert reads.read(opened, SIZE - 1, 1) == data[-1:]
@@ -45,7 +45,7 @@ def test_every_range_is_read_as_it_is(file, opened, seed):
 
 
 def test_nothing_is_read_behind_the_end(opened):
-    reads = DirectReads(8 << 20)
+    reads = DirectIO(8 << 20)
     assert reads.read(opened, SIZE - 1, 2) is None
     assert reads.read(opened, SIZE, 1) is None
     assert reads.read(opened, SIZE + 100_000, 1) is None
@@ -57,13 +57,13 @@ def test_it_is_past_the_page_cache(file, opened):
         pytest.skip("this file system has no direct reads")
     os.fsync(opened)
     os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_DONTNEED)
-    DirectReads(8 << 20).read(opened, 0, SIZE)
+    DirectIO(8 << 20).read(opened, 0, SIZE)
     with file.open("rb", buffering=0) as other, pytest.raises(BlockingIOError):
         os.preadv(other.fileno(), [bytearray(4096)], 1 << 20, os.RWF_NOWAIT)
 
 
 def test_memory_is_used_again_but_not_while_somebody_looks_at_it(file, opened, seed):
-    data, reads, dice = file.read_bytes(), DirectReads(16 << 20), random.Random(seed)
+    data, reads, dice = file.read_bytes(), DirectIO(16 << 20), random.Random(seed)
     kept = []
     for start, length in ranges(seed, 500):
         view = reads.read(opened, start, length)
@@ -81,7 +81,7 @@ def test_memory_is_used_again_but_not_while_somebody_looks_at_it(file, opened, s
 
 
 def test_when_all_memory_is_in_use_reads_are_ordinary(file, opened):
-    data, reads = file.read_bytes(), DirectReads(2 * BUFFER)
+    data, reads = file.read_bytes(), DirectIO(2 * BUFFER)
     held = [reads.read(opened, at, 10) for at in range(5)]
     assert held == [data[at : at + 10] for at in range(5)]
     assert reads.bytes == 2 * BUFFER
@@ -110,7 +110,7 @@ def test_a_file_system_without_direct_reads(file, monkeypatch, where):
     monkeypatch.setattr(os, "preadv", reading)
     fd = open_direct(file)
     try:
-        assert DirectReads(8 << 20).read(fd, 1000, 10_000) == file.read_bytes()[1000:11_000]
+        assert DirectIO(8 << 20).read(fd, 1000, 10_000) == file.read_bytes()[1000:11_000]
     finally:
         os.close(fd)
 
@@ -124,11 +124,91 @@ def test_other_failures_are_told(tmp_path, opened, monkeypatch):
 
     monkeypatch.setattr(os, "preadv", broken)
     with pytest.raises(OSError, match="broken"):
-        DirectReads(8 << 20).read(opened, 0, 10)
+        DirectIO(8 << 20).read(opened, 0, 10)
+
+
+def test_every_range_is_written_as_it_is(tmp_path, seed):
+    """In any order, as parts of a shard come in; with nothing but holes between them."""
+    path, direct, dice = tmp_path / "file", DirectIO(64 << 20), random.Random(seed)
+    data, wanted, direct_ones = noise(seed, SIZE), bytearray(SIZE), 0
+    for start, length in ranges(seed, 60):
+        memory = direct.memory(start, length) if dice.random() < 0.8 else None
+        direct_ones += memory is not None
+        if memory is None:
+            memory = memoryview(bytearray(length))
+        memory[:] = data[start : start + length]
+        direct.write(path, start, memory)
+        wanted[start : start + length] = data[start : start + length]
+        there = path.read_bytes()
+        assert there == wanted[: len(there)]
+        assert not any(wanted[len(there) :])
+    assert direct_ones > 5
+    direct.write(path, 5, data[:300_000])
+    assert path.read_bytes()[5:300_005] == data[:300_000], "bytes of any kind"
+
+
+def writes(monkeypatch, handle):
+    """Return the flags that files are opened with for writing; ``handle`` is called before each direct write."""
+    flags, real = [], os.pwrite
+
+    def pwrite(fd, data, offset):
+        flags.append(_flags(fd) & os.O_DIRECT)
+        if flags[-1]:
+            handle()
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    return flags
+
+
+def test_where_the_disk_is_slow_the_kernel_writes_later(tmp_path, seed, monkeypatch):
+    """Whoever waits for what was fetched must not wait for the disk too."""
+    now_s, lasting_s = [1000.0], iter((0.0001, 0.0001, 1.0))
+    monkeypatch.setattr("storefs.cache.direct.time.monotonic", lambda: now_s[0])
+
+    def take_long():
+        now_s[0] += next(lasting_s, 0.0001)
+
+    flags, direct, path = writes(monkeypatch, take_long), DirectIO(64 << 20), tmp_path / "file"
+    for _ in range(5):
+        memory = direct.memory(0, 1 << 20)
+        memory[:] = noise(seed, 1 << 20)
+        direct.write(path, 0, memory)
+    if not any(flags):
+        pytest.skip("this file system has no direct writes")
+    assert [bool(flag) for flag in flags] == [True, True, True, False, False]
+    now_s[0] += 60
+    direct.write(path, 0, memory)
+    assert flags[-1], "it is tried again"
+    assert path.read_bytes() == noise(seed, 1 << 20)
+
+
+def test_a_file_system_without_direct_writes(tmp_path, seed, monkeypatch):
+    def refuse():
+        raise OSError(errno.EINVAL, "no")
+
+    flags, direct, path = writes(monkeypatch, refuse), DirectIO(64 << 20), tmp_path / "file"
+    for at in (7, 3 << 20, 6 << 20):
+        memory = direct.memory(at, 1 << 20)
+        memory[:] = noise(seed, 1 << 20)
+        direct.write(path, at, memory)
+        assert path.read_bytes()[at:] == noise(seed, 1 << 20)
+    assert sum(map(bool, flags)) <= 1, "once is enough to know"
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    def refuse():
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "pwrite", lambda *_: refuse())
+    direct = DirectIO(64 << 20)
+    memory = direct.memory(0, 1 << 20)
+    with pytest.raises(OSError, match="full"):
+        direct.write(tmp_path / "file", 0, memory)
 
 
 def test_threads_do_not_get_each_others_memory(file, seed):
-    data, reads, wrong = file.read_bytes(), DirectReads(10 << 20), []
+    data, reads, wrong = file.read_bytes(), DirectIO(10 << 20), []
 
     def work(number):
         dice, kept = random.Random(f"{seed} {number}"), []

@@ -3,8 +3,8 @@
 import pytest
 
 from storefs.cache.chunks import ChunkCache, DecodedChunks
-from storefs.cache.direct import DirectReads
-from storefs.cache.shards import ShardFiles, write_part
+from storefs.cache.direct import DirectIO
+from storefs.cache.shards import ShardFiles
 from storefs.model import ChunkId, ChunkPlace, Codec, ShardId
 from storefs.testing.world import noise
 from storefs.vault.vault import Vault
@@ -20,7 +20,7 @@ def start(tmp_path):
 
     def open_files():
         vault = Vault(tmp_path / "vault.sqlite")
-        files = ShardFiles(tmp_path / "shards", vault, DirectReads(8 << 20))
+        files = ShardFiles(tmp_path / "shards", vault, DirectIO(8 << 20))
         opened.extend((files, vault))
         return files, ChunkCache(vault, files)
 
@@ -31,7 +31,7 @@ def start(tmp_path):
 
 def put(files, shard, offset, data):
     """Write a part, as somebody does who fetched it."""
-    write_part(files.path(shard), offset, data)
+    files.write(shard, offset, data)
     files.note(shard, offset, offset + len(data))
 
 

@@ -110,6 +110,30 @@ async def test_an_empty_object_has_empty_ranges(store: ObjectStore) -> None:
     assert (await store.head("empty")).size == 0
 
 
+@pytest.mark.parametrize("size", [10, 2 << 20])
+async def test_ranges_into_memory(store: ObjectStore, seed: int, size: int) -> None:
+    content = random.Random(seed).randbytes(size)
+    await store.put("key", content)
+    for start, length in (
+        (0, size),
+        (3, size - 5),
+        (3, size),
+        (size - 1, 1),
+        (size - 1, size),
+        (size, 5),
+        (size + 7, 5),
+    ):
+        memory = bytearray(b"." * (length + 4))
+        got = await store.get_into("key", start, memoryview(memory)[2 : 2 + length])
+        assert got == len(content[start:][:length])
+        assert memory[2 : 2 + got] == content[start:][:length]
+        assert memory[:2] == memory[-2:] == b"..", "nothing beside it is touched"
+    assert await store.get_into("key", 0, memoryview(bytearray())) == 0
+    for missing in ("missing", "folder/missing"):
+        with pytest.raises(ObjectMissing):
+            await store.get_into(missing, 0, memoryview(bytearray(size)))
+
+
 async def test_what_is_missing_is_said_to_be(store: ObjectStore) -> None:
     await store.put("there/below", b"x")
     for key in ("nowhere", "there", "there/below/deeper", "there/other"):

@@ -25,6 +25,7 @@ async def test_requests_bytes_and_outcomes(seed: int, tmp_path: Path) -> None:
     with pytest.raises(PreconditionFailed):
         await store.put_if_absent("b", body)
     await store.get("a", 1, 3)
+    assert await store.get_into("a", 3, memoryview(bytearray(5))) == 2
     with pytest.raises(ObjectMissing):
         await store.get("c")
     faulty.away = True
@@ -34,11 +35,11 @@ async def test_requests_bytes_and_outcomes(seed: int, tmp_path: Path) -> None:
     assert seen["store_requests"] == {
         "put": {"ok": 1.0},
         "put_if_absent": {"ok": 1.0, "precondition": 1.0},
-        "get": {"ok": 1.0, "missing": 1.0},
+        "get": {"ok": 2.0, "missing": 1.0},
         "delete": {"unavailable": 1.0},
     }
-    assert seen["store_bytes"] == {"out": 105.0, "in": 3.0}
-    assert seen["store_seconds"]["get"]["count"] == 2.0
+    assert seen["store_bytes"] == {"out": 105.0, "in": 5.0}
+    assert seen["store_seconds"]["get"]["count"] == 3.0
 
 
 async def test_time_and_cancellation(seed: int, autojump_clock: trio.testing.MockClock) -> None:

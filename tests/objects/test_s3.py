@@ -302,8 +302,14 @@ async def test_long_ranges_come_whole_and_by_the_short_way(
         with pytest.raises(ObjectMissing):
             await store.get("folder/missing", 0, 1 << 20)
         assert len(asked) == 3
+        memory = memoryview(bytearray(2 << 20))
+        assert await store.get_into("folder/a key with ümlaut", 1000, memory) == 2 << 20
+        assert memory == data[1000:][: 2 << 20]
+        assert len(asked) == 3
         store._ranged._signer = None  # as if botocore had moved it
         assert await store.get("folder/a key with ümlaut", 0, 1 << 20) == data[: 1 << 20]
+        assert await store.get_into("folder/a key with ümlaut", 0, memory) == 2 << 20
+        assert memory == data[: 2 << 20]
     finally:
         await store.close()
 

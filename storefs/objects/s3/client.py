@@ -82,6 +82,16 @@ class S3Objects:
 
         return await self._ask(f"get {key}", work)
 
+    async def get_into(self, key: str, start: int, memory: memoryview) -> int:
+        """Fill ``memory`` with part of an object."""
+        if len(memory) >= _PLAIN_RANGE_BYTES:
+            fill = partial(self._ranged.fill, self._root + check_key(key), start, memory)
+            if await self._ask(f"get {key}", fill):
+                return len(memory)
+        content = await self.get(key, start, len(memory))
+        memory[: len(content)] = content
+        return len(content)
+
     async def put(self, key: str, body: Body) -> str:
         """Write the object, replacing any other."""
         return await self._put(key, body, {})

@@ -4,6 +4,8 @@ A client's get_object builds, dispatches and parses for milliseconds, with the i
 needs is a signature. Whatever is not a plain answer is left to get_object, which knows how to explain it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -32,24 +34,49 @@ class RangedGets:
 
         Raises botocore's errors of connections.
         """
+        length = last - first + 1
+        with self._answer(key, first, length) as answer:
+            data: bytes | None = answer.read() if answer is not None else None
+        return data if data is not None and len(data) == length else None
+
+    def fill(self, key: str, first: int, memory: memoryview) -> bool:
+        """Fill ``memory`` with the bytes of an object from ``first`` on; False where the answer was not plainly that.
+
+        Raises botocore's errors of connections, and OSError.
+        """
+        filled = 0
+        with self._answer(key, first, len(memory)) as answer:
+            if answer is not None:
+                # The response below is read into memory as it comes: urllib3's own way makes a copy of everything.
+                source = getattr(answer, "_fp", answer)
+                while filled < len(memory) and (got := source.readinto(memory[filled:])):
+                    filled += got
+        return filled == len(memory)
+
+    @contextmanager
+    def _answer(self, key: str, first: int, length: int) -> Iterator[Any]:
+        """Ask for a range; give the response of urllib3 to read it from, or None."""
         if self._signer is None or self._session is None:
-            return None
-        if (
-            self._base is None
-        ):  # not before: it takes credentials, and a store without them is to say so when it is asked
+            yield None
+            return
+        if self._base is None:
+            # Not before: it takes credentials, and a store without them is to say so when it is asked.
             self._base = _base_url(self._client, self._bucket)
-        headers = {**self._headers, "Range": f"bytes={first}-{last}"}
+        headers = {**self._headers, "Range": f"bytes={first}-{first + length - 1}"}
         request = AWSRequest(method="GET", url=self._base + quote(key, safe="/~"), headers=headers, stream_output=True)
         self._signer.sign("GetObject", request)
         answer = self._session.send(request.prepare())
         try:
-            if answer.status_code != _PARTIAL:
+            if answer.status_code == _PARTIAL and answer.headers.get("Content-Length") == str(length):
+                yield answer.raw
+            else:
                 answer.raw.drain_conn()
-                return None
-            data: bytes = answer.raw.read()
+                yield None
+        except BaseException:
+            answer.raw.close()  # what is still to come would be taken for the next answer
+            raise
         finally:
             answer.raw.release_conn()
-        return data if len(data) == last - first + 1 else None
 
 
 def _base_url(client: Any, bucket: str) -> str:
