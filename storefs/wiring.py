@@ -296,7 +296,7 @@ def limits(settings: Settings, home_path: Path) -> Limits:
         cache_bytes=cache_size,
         dirty_bytes=settings.whole("dirty_limit") or cache_size // 2,
         decoded_bytes=memory,
-        direct_bytes=memory + (32 << 20),
+        direct_bytes=memory + (96 << 20),
         commit_interval_s=settings.number("commit_interval"),
         store_deadline_s=settings.number("store_deadline"),
         poll_s=settings.number("poll_interval"),

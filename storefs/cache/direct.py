@@ -9,11 +9,9 @@ import contextlib
 import ctypes
 import errno
 import fcntl
-import math
 import mmap
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,11 +28,6 @@ _PIECE_BYTES = 4 << 20
 """How much is written at once: who reads other parts of the file waits for that long."""
 
 _WRITE_BYTES_MIN = 256 << 10
-
-_SLOW_S_PER_BYTE = 1 / (150 << 20)
-_ORDINARY_S = 30.0
-"""For so long writes are ordinary ones where one was slower than that: the kernel takes them at once, writes them
-later, and whoever waits for what was fetched does not wait for the disk."""
 
 
 def open_direct(path: Path) -> int:
@@ -60,7 +53,6 @@ class DirectIO:
         self._buffers: list[tuple[mmap.mmap, int]] = []
         """Each with where its aligned part starts. What was used last comes first: it is the likeliest to be free."""
         self._lock = threading.Lock()
-        self._ordinary_until_s = 0.0
         self.bytes = 0
 
     def read(self, fd: int, offset: int, length: int) -> memoryview | None:
@@ -95,33 +87,27 @@ class DirectIO:
         memory = self._take(skip + length)
         return memory[skip : skip + length] if memory is not None else None
 
-    def write(self, path: Path, offset: int, data: Buffer) -> None:
-        """Write into a file, which may have to be made. What lies in ``memory`` goes past the page cache.
+    @staticmethod
+    def write(path: Path, offset: int, data: Buffer, *, direct: bool) -> None:
+        """Write into a file, which may have to be made; with ``direct`` past the page cache, if it lies in ``memory``.
 
         Raises OSError.
         """
         first, last = -offset % _ALIGNED, len(data) - (offset + len(data)) % _ALIGNED
         view = memoryview(data)
-        if last - first < _WRITE_BYTES_MIN or not _lies_aligned(view, offset) or self._is_slow():
+        if not direct or last - first < _WRITE_BYTES_MIN or not _lies_aligned(view, offset):
             _write(path, offset, view, 0)
             return
-        began_s = time.monotonic()
         try:
             _write(path, offset + first, view[first:last], os.O_DIRECT)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            self._ordinary_until_s = math.inf
             _write(path, offset, view, 0)
             return
-        if time.monotonic() - began_s > (last - first) * _SLOW_S_PER_BYTE:
-            self._ordinary_until_s = time.monotonic() + _ORDINARY_S
         for start, end in ((0, first), (last, len(data))):
             if start < end:
                 _write(path, offset + start, view[start:end], 0)
-
-    def _is_slow(self) -> bool:
-        return time.monotonic() < self._ordinary_until_s
 
     def _take(self, length: int) -> memoryview | None:
         """Return aligned memory of that length or more that is nobody's, or None."""

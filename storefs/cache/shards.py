@@ -82,17 +82,20 @@ class ShardFiles:
         parts = self._parts.get(shard)
         return [one for one in parts if one.start < span.end and one.end > span.start] if parts is not None else []
 
-    def write(self, shard: ShardId, offset: int, data: Buffer) -> None:
-        """Write bytes of a shard into its file, in any thread; ``note`` has to follow. Raises NoSpace, StorefsError."""
+    def write(self, shard: ShardId, offset: int, data: Buffer, *, direct: bool = False) -> None:
+        """Write bytes of a shard into its file, in any thread; ``note`` has to follow. Raises NoSpace, StorefsError.
+
+        With ``direct`` those that lie in ``memory`` go past the page cache, at the speed of the disk.
+        """
         path = self.path(shard)
         try:
-            self._direct.write(path, offset, data)
+            self._direct.write(path, offset, data, direct=direct)
         except OSError as error:
             kind = NoSpace if error.errno == NoSpace.errno else StorefsError
             raise kind(f"cannot write {path}: {error.strerror}") from error
 
     def memory(self, offset: int, length: int) -> memoryview | None:
-        """Return memory that ``write`` is quickest from at ``offset`` of a shard; or None: there is not always some."""
+        """Return memory for a direct ``write`` at ``offset`` of a shard; or None: there is not always some."""
         return self._direct.memory(offset, length)
 
     def touch(self, shard: ShardId, offset: int, length: int) -> bool:

@@ -148,11 +148,30 @@ class Fetcher:
         for path, places in near.items():
             for group in _groups(places):
                 self._nursery.start_soon(self._fly_from_disk, path, group, [self._take_off(place) for place in group])
-        for shard, places in remote.items():
+        for span, inside in self._requests(remote):
+            self.bring_span(inside[0].shard, span, inside, ahead=ahead)
+
+    def bring_to_disk(self, chunks: Sequence[ChunkId]) -> None:
+        """Start to bring chunks to this disk, those that are not here or on their way. Nobody waits for them yet.
+
+        Whoever reads one meanwhile waits for it and has it from the disk; whatever goes wrong, he will find out.
+        """
+        remote: dict[ShardId, list[ChunkPlace]] = {}
+        for chunk in dict.fromkeys(chunks):
+            place = self._tree.chunks.place(chunk)
+            if place is None or chunk in self._flights or self._cache.has(place) or self._trips.covering(place):
+                continue
+            remote.setdefault(place.shard, []).append(place)
+        for span, inside in self._requests(remote):
+            trip = self._trips.begin(inside[0].shard, span, ahead=True)
+            self._nursery.start_soon(self._trips.run, trip, inside)
+
+    def _requests(self, remote: dict[ShardId, list[ChunkPlace]]) -> Iterator[tuple[Span, list[ChunkPlace]]]:
+        """Yield the ranges to ask for, each with the chunks that are wanted of it."""
+        for places in remote.values():
             spans = [Span(place.offset, place.offset + place.stored) for place in places]
             for span in coalesce(spans, self._limits.fetch_gap_bytes, self._limits.fetch_bytes):
-                inside = [place for place in places if span.start <= place.offset < span.end]
-                self.bring_span(shard, span, inside, ahead=ahead)
+                yield span, [place for place in places if span.start <= place.offset < span.end]
 
     def bring_span(self, shard: ShardId, span: Span, places: Sequence[ChunkPlace], *, ahead: bool = False) -> None:
         """Start to bring a range of a shard to this disk, and the chunks at ``places`` inside it into memory."""

@@ -47,7 +47,7 @@ class Limits:
     spare_bytes: int = 256 << 20
     dirty_bytes: int = 10 << 30
     decoded_bytes: int = 128 << 20
-    direct_bytes: int = 160 << 20
+    direct_bytes: int = 224 << 20
     commit_interval_s: float = 5.0
     commit_rows: int = 200_000
     aside_bytes: int = 128 << 10

@@ -136,7 +136,7 @@ class ReadAhead:
             if step and self._trips.ahead_bytes + self._limits.fetch_bytes > self._limits.ahead_bytes:
                 await trio.sleep(_ROOM_S)  # readers' own windows go first
                 continue
-            self._fetcher.bring([extent.chunk for extent in step], ahead=True)
+            self._fetcher.bring_to_disk([extent.chunk for extent in step])
             at += self._limits.fetch_bytes
             await trio.lowlevel.checkpoint()
         if at < size:  # nobody read it any more; who comes back may have it brought in again

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _PAUSE_S = 0.5
 
+_DIRECT_WRITERS = 2
+
 _COPIED_BYTES = 128 << 10
 """A chunk up to this length is copied: it would keep all of a range in memory."""
 
@@ -46,13 +48,23 @@ class Trips:
         ahead_bytes: how much is on its way that nobody waits for.
     """
 
-    def __init__(self, tree: Tree, store: ObjectStore, cache: ChunkCache, offload: Offload, limits: Limits) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        store: ObjectStore,
+        cache: ChunkCache,
+        offload: Offload,
+        limits: Limits,
+        nursery: trio.Nursery,
+    ) -> None:
         self._tree = tree
         self._store = store
         self._cache = cache
         self._offload = offload
         self._limits = limits
+        self._nursery = nursery
         self._slots = trio.Semaphore(limits.parallel)
+        self._writing = 0
         self._under_way: dict[ShardId, list[Trip]] = {}
         self.requests = 0
         self.bytes = 0
@@ -85,28 +97,41 @@ class Trips:
         return trip
 
     async def run(self, trip: Trip, places: Sequence[ChunkPlace]) -> list[Outcome]:
-        """Make the request, keep what it brings, and return the chunks at ``places``. Never raises StorefsError."""
+        """Make the request, and return the chunks at ``places``. Never raises StorefsError.
+
+        What it brings is kept on the disk; that is done when the trip has landed, which may be a little later.
+        """
+        unwritten = None
         try:
-            return await self._fetch(trip, places)
+            outcomes, unwritten = await self._fetch(trip, places)
         except StorefsError as error:
-            return [error] * len(places)
+            outcomes = [error] * len(places)
         except Exception as error:  # a defect, but readers must not wait for ever for it
             log.exception("fetching from shard %s failed", trip.shard.hex())
-            return [Corrupt(f"fetching from shard {trip.shard.hex()} failed: {error!r}")] * len(places)
+            outcomes = [Corrupt(f"fetching from shard {trip.shard.hex()} failed: {error!r}")] * len(places)
         finally:
-            self.ahead_bytes -= trip.span.length if trip.ahead else 0
-            self._under_way[trip.shard].remove(trip)
-            if not self._under_way[trip.shard]:
-                del self._under_way[trip.shard]
-            trip.landed.set()
+            if unwritten is None:
+                self._end(trip)
+        if unwritten is not None:
+            self._nursery.start_soon(self._write, trip, unwritten)
+        return outcomes
 
-    async def _fetch(self, trip: Trip, places: Sequence[ChunkPlace]) -> list[Outcome]:
+    def _end(self, trip: Trip) -> None:
+        self.ahead_bytes -= trip.span.length if trip.ahead else 0
+        self._under_way[trip.shard].remove(trip)
+        if not self._under_way[trip.shard]:
+            del self._under_way[trip.shard]
+        trip.landed.set()
+
+    async def _fetch(self, trip: Trip, places: Sequence[ChunkPlace]) -> tuple[list[Outcome], Buffer | None]:
+        """Return the chunks, and what is still to be written of the range."""
         shard, span = trip.shard, trip.span
         info = self._tree.chunks.shard(shard)
         if info is None:
             raise Corrupt(f"the tree does not know the shard {shard.hex()}")
+        large = any(place.size > self._limits.small_bytes for place in places)
         try:
-            data = await self._get(keys.shard(shard, info.day), span, patient=not trip.ahead)
+            data = await self._get(keys.shard(shard, info.day), span, patient=not trip.ahead, large=large)
         except ObjectMissing as error:  # not ENOENT: the file is there
             raise Corrupt(f"the store has lost a shard: {error}") from error
         if len(data) != span.length:
@@ -114,15 +139,26 @@ class Trips:
         keep = self._cache.free_bytes >= self._limits.spare_bytes + span.length
         # What comes along would be lost in the vault, which knows chunks only: a small shard would come for each file.
         alone = span.length <= self._limits.alone_bytes and sum(place.stored for place in places) == span.length
-        outcomes, kept = await self._offload.run(self._take_in, trip, data, places, keep and not alone)
+        # All but two ranges at a time go to the kernel, which writes later: readers do not wait for a slow disk.
+        direct = keep and isinstance(data, memoryview) and self._writing < _DIRECT_WRITERS
+        self._writing += direct
+        try:
+            work = (trip, data, places, keep and not alone and not direct)
+            outcomes, kept = await self._offload.run(self._take_in, *work)
+        except BaseException:
+            self._writing -= direct
+            raise
+        if direct and not any(isinstance(one, StorefsError) for one in outcomes):
+            return outcomes, data
+        self._writing -= direct
         if kept:
             self._cache.files.note(shard, span.start, span.end)
         elif keep and alone:
             self._keep_alone(places, outcomes)
-        return outcomes
+        return outcomes, None
 
     def _take_in(
-        self, trip: Trip, data: Buffer, places: Sequence[ChunkPlace], keep: bool
+        self, trip: Trip, data: Buffer, places: Sequence[ChunkPlace], write: bool
     ) -> tuple[list[Outcome], bool]:
         """Decode the chunks of a fetched range and write all of it to the disk, unless one is damaged. In a thread.
 
@@ -133,7 +169,7 @@ class Trips:
         if isinstance(data, bytes):  # not in memory that has a bound: one chunk would keep all of it
             parts = [memoryview(bytes(part)) for part in parts]
         outcomes = [proven(part, place, self._cache.blocks) for part, place in zip(parts, places, strict=True)]
-        if not keep or any(isinstance(one, StorefsError) for one in outcomes):
+        if not write or any(isinstance(one, StorefsError) for one in outcomes):
             return outcomes, False
         try:
             self._cache.files.write(trip.shard, start, view)
@@ -142,7 +178,23 @@ class Trips:
             return outcomes, False
         return outcomes, True
 
-    async def _get(self, key: str, span: Span, *, patient: bool) -> Buffer:
+    async def _write(self, trip: Trip, data: Buffer) -> None:
+        """Write a range past the page cache; nobody but the trip itself waits for it."""
+        try:
+            await self._offload.run(self._write_direct, trip, data)
+            self._cache.files.note(trip.shard, trip.span.start, trip.span.end)
+        except StorefsError as error:
+            log.warning("what was fetched is not kept: %s", error)
+        except Exception:  # a defect, but the bytes were handed over
+            log.exception("keeping a range of shard %s failed", trip.shard.hex())
+        finally:
+            self._writing -= 1
+            self._end(trip)
+
+    def _write_direct(self, trip: Trip, data: Buffer) -> None:
+        self._cache.files.write(trip.shard, trip.span.start, data, direct=True)
+
+    async def _get(self, key: str, span: Span, *, patient: bool, large: bool) -> Buffer:
         """Return a range of an object; ``patient`` ones are asked for until ``store_deadline_s`` is over.
 
         A program that reads has nobody who tries again for it, unlike all others that need the store.
@@ -154,7 +206,7 @@ class Trips:
                     self.requests += 1
                     self.bytes += span.length
                     # New memory for each try: in that of one that was given up something may still be written.
-                    memory = self._cache.files.memory(span.start, span.length)
+                    memory = self._cache.files.memory(span.start, span.length) if large else None
                     if memory is None:
                         return await self._store.get(key, span.start, span.length)
                     return memory[: await self._store.get_into(key, span.start, memory)]

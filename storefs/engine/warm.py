@@ -95,7 +95,9 @@ class Warmer:
         async def bring(span: Span) -> None:
             try:
                 places = self._tree.chunks.inside(shard, span.start, span.end)
-                outcomes = await self._trips.run(self._trips.begin(shard, span), places)
+                trip = self._trips.begin(shard, span)
+                outcomes = await self._trips.run(trip, places)
+                await trip.landed.wait()
                 failures.extend(one for one in outcomes if isinstance(one, StorefsError))
                 progress.bytes += span.length
             finally:

@@ -116,6 +116,10 @@ class Counting:
         self.asked.append(("get", key, start, length))
         return await self._store.get(key, start, length)
 
+    async def get_into(self, key: str, start: int, memory: memoryview) -> int:
+        self.asked.append(("get", key, start, len(memory)))
+        return await self._store.get_into(key, start, memory)
+
     async def list_after(self, prefix: str, after: str = "", limit: int = 1000) -> list[ObjectInfo]:
         self.asked.append(("list", prefix))
         return await self._store.list_after(prefix, after, limit)

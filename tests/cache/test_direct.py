@@ -137,13 +137,13 @@ def test_every_range_is_written_as_it_is(tmp_path, seed):
         if memory is None:
             memory = memoryview(bytearray(length))
         memory[:] = data[start : start + length]
-        direct.write(path, start, memory)
+        direct.write(path, start, memory, direct=dice.random() < 0.9)
         wanted[start : start + length] = data[start : start + length]
         there = path.read_bytes()
         assert there == wanted[: len(there)]
         assert not any(wanted[len(there) :])
     assert direct_ones > 5
-    direct.write(path, 5, data[:300_000])
+    direct.write(path, 5, data[:300_000], direct=True)
     assert path.read_bytes()[5:300_005] == data[:300_000], "bytes of any kind"
 
 
@@ -161,28 +161,6 @@ def writes(monkeypatch, handle):
     return flags
 
 
-def test_where_the_disk_is_slow_the_kernel_writes_later(tmp_path, seed, monkeypatch):
-    """Whoever waits for what was fetched must not wait for the disk too."""
-    now_s, lasting_s = [1000.0], iter((0.0001, 0.0001, 1.0))
-    monkeypatch.setattr("storefs.cache.direct.time.monotonic", lambda: now_s[0])
-
-    def take_long():
-        now_s[0] += next(lasting_s, 0.0001)
-
-    flags, direct, path = writes(monkeypatch, take_long), DirectIO(64 << 20), tmp_path / "file"
-    for _ in range(5):
-        memory = direct.memory(0, 1 << 20)
-        memory[:] = noise(seed, 1 << 20)
-        direct.write(path, 0, memory)
-    if not any(flags):
-        pytest.skip("this file system has no direct writes")
-    assert [bool(flag) for flag in flags] == [True, True, True, False, False]
-    now_s[0] += 60
-    direct.write(path, 0, memory)
-    assert flags[-1], "it is tried again"
-    assert path.read_bytes() == noise(seed, 1 << 20)
-
-
 def test_a_file_system_without_direct_writes(tmp_path, seed, monkeypatch):
     def refuse():
         raise OSError(errno.EINVAL, "no")
@@ -191,9 +169,9 @@ def test_a_file_system_without_direct_writes(tmp_path, seed, monkeypatch):
     for at in (7, 3 << 20, 6 << 20):
         memory = direct.memory(at, 1 << 20)
         memory[:] = noise(seed, 1 << 20)
-        direct.write(path, at, memory)
+        direct.write(path, at, memory, direct=True)
         assert path.read_bytes()[at:] == noise(seed, 1 << 20)
-    assert sum(map(bool, flags)) <= 1, "once is enough to know"
+    assert not flags[-1], "the last of them went the ordinary way"
 
 
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
@@ -204,7 +182,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     direct = DirectIO(64 << 20)
     memory = direct.memory(0, 1 << 20)
     with pytest.raises(OSError, match="full"):
-        direct.write(tmp_path / "file", 0, memory)
+        direct.write(tmp_path / "file", 0, memory, direct=True)
 
 
 def test_threads_do_not_get_each_others_memory(file, seed):

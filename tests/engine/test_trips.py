@@ -1,0 +1,107 @@
+"""Trips of large chunks: readers have the bytes before the disk has, and a slow or full disk holds nobody up."""
+
+import pytest
+import trio
+
+from storefs.cache.shards import ShardFiles
+from storefs.core import keys
+from storefs.errors import NoSpace
+from storefs.testing.world import find, noise, put_file, read, with_limits
+
+SIZE = 2 << 20
+LIMITS = with_limits(read_ahead_bytes=0, small_bytes=1024, fetch_bytes=300 << 10, decoded_bytes=4 << 20, parallel=8)
+
+
+@pytest.fixture
+async def cold(world, tmp_path, autojump_clock, seed):
+    """A mount with an empty cache of a store with one file, of 2 MiB, which comes in some seven ranges."""
+    async with world.engine_at(tmp_path / "one", with_limits(shard_bytes=4 << 20)) as volume:
+        await put_file(volume, "file", noise(seed, SIZE))
+        await volume.engine.finish(60)
+    async with world.engine_at(tmp_path / "two", LIMITS) as volume:
+        world.store.requests.clear()
+        yield volume
+
+
+def fetches(world):
+    return [one for one in world.store.requests if one.operation == "get" and one.key.startswith(keys.SHARDS)]
+
+
+@pytest.fixture
+def writes(monkeypatch):
+    """Whether each range was written directly, in order."""
+    seen, real = [], ShardFiles.write
+
+    def write(self, shard, offset, data, *, direct=False):
+        seen.append(direct)
+        real(self, shard, offset, data, direct=direct)
+
+    monkeypatch.setattr(ShardFiles, "write", write)
+    return seen
+
+
+async def test_readers_do_not_wait_for_the_disk(cold, world, writes, autojump_clock, seed):
+    run = world.offload.run
+
+    async def slow(function, *arguments):
+        if function.__name__ == "_write_direct":
+            await trio.sleep(100)
+        return await run(function, *arguments)
+
+    world.offload.run = slow
+    began_s = trio.current_time()
+    assert await read(cold, find(cold, "file")) == noise(seed, SIZE)
+    assert trio.current_time() < began_s + 50
+    asked = len(fetches(world))
+    assert asked > 4
+    assert writes == [False] * (asked - 2), "two are still under way"
+    places = [
+        cold.engine.tree.chunks.place(extent.chunk) for extent in cold.engine.tree.extents.all(find(cold, "file"))
+    ]
+    assert not all(map(cold.engine.cache.has, places))
+    await trio.sleep(150)
+    assert all(map(cold.engine.cache.has, places))
+    assert sorted(writes) == [False] * (asked - 2) + [True] * 2
+    world.faults.away = True
+    assert await read(cold, find(cold, "file")) == noise(seed, SIZE)
+    assert len(fetches(world)) == asked
+
+
+async def test_what_cannot_be_written_is_read_all_the_same(cold, world, monkeypatch, autojump_clock, seed, caplog):
+    def full(self, shard, offset, data, *, direct=False):
+        raise NoSpace("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardFiles, "write", full)
+        assert await read(cold, find(cold, "file")) == noise(seed, SIZE)
+        await trio.sleep(1)
+    assert "the disk is full" in caplog.text
+    place = cold.engine.tree.chunks.place(cold.engine.tree.extents.all(find(cold, "file"))[0].chunk)
+    assert not cold.engine.cache.has(place)
+    assert await read(cold, find(cold, "file")) == noise(seed, SIZE)
+
+
+async def test_a_defect_while_writing_ends_neither_the_trip_nor_the_mount(
+    cold, world, monkeypatch, autojump_clock, seed, caplog
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardFiles, "write", lambda *_, direct=False: 1 / 0 if direct else None)
+        assert await read(cold, find(cold, "file")) == noise(seed, SIZE)
+        await trio.sleep(1)
+    assert "ZeroDivisionError" in caplog.text
+    assert await read(cold, find(cold, "file")) == noise(seed, SIZE)
+
+
+async def test_a_damaged_range_is_not_kept(cold, world, writes, autojump_clock, seed):
+    place = cold.engine.tree.chunks.place(cold.engine.tree.extents.all(find(cold, "file"))[0].chunk)
+    key = next(iter(await world.shards()))
+    content = bytearray(await world.memory.get(key))
+    content[place.offset + 5] ^= 1
+    await world.memory.put(key, bytes(content))
+    with pytest.raises(Exception, match="does not match"):
+        await read(cold, find(cold, "file"))
+    await trio.sleep(1)
+    assert not cold.engine.cache.has(place)
+    content[place.offset + 5] ^= 1
+    await world.memory.put(key, bytes(content))
+    assert await read(cold, find(cold, "file")) == noise(seed, SIZE)
