@@ -131,7 +131,7 @@ def test_every_range_is_written_as_it_is(tmp_path, seed):
     """In any order, as parts of a shard come in; with nothing but holes between them."""
     path, direct, dice = tmp_path / "file", DirectIO(64 << 20), random.Random(seed)
     data, wanted, direct_ones = noise(seed, SIZE), bytearray(SIZE), 0
-    for start, length in ranges(seed, 60):
+    for start, length in ranges(seed, 120):
         memory = direct.memory(start, length) if dice.random() < 0.8 else None
         direct_ones += memory is not None
         if memory is None:
@@ -142,7 +142,7 @@ def test_every_range_is_written_as_it_is(tmp_path, seed):
         there = path.read_bytes()
         assert there == wanted[: len(there)]
         assert not any(wanted[len(there) :])
-    assert direct_ones > 5
+    assert direct_ones
     direct.write(path, 5, data[:300_000], direct=True)
     assert path.read_bytes()[5:300_005] == data[:300_000], "bytes of any kind"
 
