@@ -290,13 +290,11 @@ def limits(settings: Settings, home_path: Path) -> Limits:
     cache_size = settings.whole("cache_size")
     if cache_size is None:
         cache_size = max(256 << 20, min(20 << 30, disk.free // 2))
-    memory = settings.whole("memory") or 128 << 20
     return Limits(
         spare_bytes=min(256 << 20, disk.total // 10),
         cache_bytes=cache_size,
         dirty_bytes=settings.whole("dirty_limit") or cache_size // 2,
-        decoded_bytes=memory,
-        direct_bytes=memory + (96 << 20),
+        decoded_bytes=settings.whole("memory") or 128 << 20,
         commit_interval_s=settings.number("commit_interval"),
         store_deadline_s=settings.number("store_deadline"),
         poll_s=settings.number("poll_interval"),

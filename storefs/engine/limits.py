@@ -12,7 +12,7 @@ class Limits:
         spare_bytes: disk that the cache leaves free, whatever its limit: the tree and staged writes need it.
         dirty_bytes: how much may wait for the store before writes wait too.
         decoded_bytes: memory for the plain contents of chunks.
-        direct_bytes: memory for reading the cache's files past the page cache; decoded chunks lie in it too.
+        direct_writers: how many fetched ranges are written past the page cache at a time.
         commit_interval_s: the longest that a change waits for its commit while the store is there.
         commit_rows: operations in one commit.
         aside_bytes: changes, of others and pending ones together, from which on they are merged beside the loop.
@@ -47,7 +47,6 @@ class Limits:
     spare_bytes: int = 256 << 20
     dirty_bytes: int = 10 << 30
     decoded_bytes: int = 128 << 20
-    direct_bytes: int = 224 << 20
     commit_interval_s: float = 5.0
     commit_rows: int = 200_000
     aside_bytes: int = 128 << 10
@@ -73,8 +72,14 @@ class Limits:
     strict: bool = False
     commit_on_close: bool = False
     parallel: int = 8
+    direct_writers: int = 2
     poll_s: float = 1.0
     snapshot_commits: int = 256
     snapshot_bytes: int = 64 << 20
     snapshot_commits_unmount: int = 32
     snapshot_bytes_unmount: int = 8 << 20
+
+    @property
+    def direct_bytes(self) -> int:
+        """Memory for what goes past the page cache: decoded chunks lie in it, and ranges on their way."""
+        return self.decoded_bytes + (96 << 20)

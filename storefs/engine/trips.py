@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 
 _PAUSE_S = 0.5
 
-_DIRECT_WRITERS = 2
-
 _COPIED_BYTES = 128 << 10
 """A chunk up to this length is copied: it would keep all of a range in memory."""
 
@@ -140,7 +138,7 @@ class Trips:
         # What comes along would be lost in the vault, which knows chunks only: a small shard would come for each file.
         alone = span.length <= self._limits.alone_bytes and sum(place.stored for place in places) == span.length
         # All but two ranges at a time go to the kernel, which writes later: readers do not wait for a slow disk.
-        direct = keep and isinstance(data, memoryview) and self._writing < _DIRECT_WRITERS
+        direct = keep and isinstance(data, memoryview) and self._writing < self._limits.direct_writers
         self._writing += direct
         try:
             work = (trip, data, places, keep and not alone and not direct)
@@ -228,17 +226,15 @@ class Trips:
 def proven(payload: Buffer, place: ChunkPlace, blocks: BlockChecks) -> Outcome:
     """Return the content of a payload, or what is wrong with it; in any thread.
 
-    A long raw payload is its own content, not a copy. If ``blocks`` knows its checks it was proven by its digest
-    before: then they will do, at a tenth of the time.
+    A long raw payload is its own content, not a copy; ``blocks`` notes it.
     """
     if place.codec is not Codec.NONE or place.size <= _COPIED_BYTES:
         return outcome_of(payload, place)
-    if not blocks.holds(place, payload):
-        try:
-            check_content(payload, place)
-        except Corrupt as error:
-            return error
-        blocks.note(place, payload)
+    try:
+        check_content(payload, place)
+    except Corrupt as error:
+        return error
+    blocks.note(place, payload)
     return payload
 
 

@@ -3,9 +3,10 @@
 import pytest
 import trio
 
+from storefs.cache.blocks import BlockChecks
 from storefs.cache.shards import ShardFiles
 from storefs.core import keys
-from storefs.errors import NoSpace
+from storefs.errors import Corrupt, NoSpace
 from storefs.testing.world import find, noise, put_file, read, with_limits
 
 SIZE = 2 << 20
@@ -98,10 +99,23 @@ async def test_a_damaged_range_is_not_kept(cold, world, writes, autojump_clock, 
     content = bytearray(await world.memory.get(key))
     content[place.offset + 5] ^= 1
     await world.memory.put(key, bytes(content))
-    with pytest.raises(Exception, match="does not match"):
+    with pytest.raises(Corrupt, match="does not match"):
         await read(cold, find(cold, "file"))
     await trio.sleep(1)
     assert not cold.engine.cache.has(place)
     content[place.offset + 5] ^= 1
     await world.memory.put(key, bytes(content))
     assert await read(cold, find(cold, "file")) == noise(seed, SIZE)
+
+
+async def test_what_the_store_sends_is_held_against_its_digest_always(cold, world, monkeypatch, autojump_clock):
+    """The quick checks of what was proven before are good enough for this disk only."""
+    monkeypatch.setattr(BlockChecks, "holds", lambda *_: True)
+    monkeypatch.setattr("storefs.engine.trips._COPIED_BYTES", 0)
+    (key,) = await world.shards()
+    place = cold.engine.tree.chunks.place(cold.engine.tree.extents.all(find(cold, "file"))[0].chunk)
+    content = bytearray(await world.memory.get(key))
+    content[place.offset + 5] ^= 1
+    await world.memory.put(key, bytes(content))
+    with pytest.raises(Corrupt, match="does not match"):
+        await read(cold, find(cold, "file"))

@@ -44,14 +44,17 @@ class RangedGets:
 
         Raises botocore's errors of connections, and OSError.
         """
-        filled = 0
+        filled, complete = 0, False
         with self._answer(key, first, len(memory)) as answer:
             if answer is not None:
                 # The response below is read into memory as it comes: urllib3's own way makes a copy of everything.
                 source = getattr(answer, "_fp", answer)
                 while filled < len(memory) and (got := source.readinto(memory[filled:])):
                     filled += got
-        return filled == len(memory)
+                complete = filled == len(memory) and not source.read(1)
+                if not complete:
+                    answer.close()  # what is still to come would be taken for the next answer
+        return complete
 
     @contextmanager
     def _answer(self, key: str, first: int, length: int) -> Iterator[Any]:
@@ -67,7 +70,7 @@ class RangedGets:
         self._signer.sign("GetObject", request)
         answer = self._session.send(request.prepare())
         try:
-            if answer.status_code == _PARTIAL and answer.headers.get("Content-Length") == str(length):
+            if answer.status_code == _PARTIAL and answer.headers.get("Content-Length", str(length)) == str(length):
                 yield answer.raw
             else:
                 answer.raw.drain_conn()
