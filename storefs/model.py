@@ -3,7 +3,7 @@
 import stat
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 ChunkId = NewType("ChunkId", bytes)
 """The BLAKE3-256 digest (32 bytes) of a chunk's plain content."""
@@ -91,8 +91,7 @@ class Dentry:
     cookie: int
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """``length`` bytes of a file at ``offset``, which are the bytes from ``skip`` on of a chunk's plain content."""
 
     offset: int
@@ -107,9 +106,9 @@ class Extent:
 
     def between(self, start: int, end: int) -> "Extent":
         """Return the part of it that lies in ``start`` to ``end``: one byte at least."""
-        first = max(self.offset, start)
-        last = min(self.offset + self.length, end)
-        return Extent(first, last - first, self.chunk, self.skip + first - self.offset)
+        offset, length, chunk, skip = self
+        first = max(offset, start)
+        return Extent(first, min(offset + length, end) - first, chunk, skip + first - offset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ _CHUNKS_MAX = 16_384
 """At 1 MiB a chunk this covers 16 GiB, in some 12 MiB of memory."""
 
 
+_RECENT_MAX = 16
+
 _CHUNK_BYTES_MIN = 128 << 10
 """Smaller chunks are read whole anyway."""
 
@@ -26,6 +28,13 @@ class BlockChecks:
     def __init__(self, files: ShardFiles) -> None:
         self._files = files
         self._checks: OrderedDict[ChunkId, array[int]] = OrderedDict()
+        self._recent: OrderedDict[ChunkId, tuple[int, memoryview]] = OrderedDict()
+        """What was read ahead, of a few chunks: from where on, and the bytes."""
+
+    @property
+    def ahead_bytes(self) -> int:
+        """How much memory takes what was read ahead."""
+        return sum(len(view) for _, view in self._recent.values())
 
     def note(self, place: ChunkPlace, data: Buffer) -> None:
         """Keep the checks of a chunk whose content, just proven, is ``data``. Only raw payloads have blocks to read."""
@@ -40,17 +49,22 @@ class BlockChecks:
         checks = self._checks.get(place.chunk) if place.codec is Codec.NONE else None
         return checks is not None and block_checks(payload) == checks
 
-    def read(self, place: ChunkPlace, start: int, end: int) -> memoryview | None:
+    def read(self, place: ChunkPlace, start: int, end: int, ahead: int = 0) -> memoryview | None:
         """Return the bytes ``start`` to ``end`` of a chunk's content from its shard file, or None if that cannot be.
 
-        Raises Corrupt when they are no longer what they were.
+        The next ``ahead`` bytes are read along with them, for the calls to come. Raises Corrupt when they are no longer
+        what they were.
         """
+        if place.chunk in self._recent:
+            begin, known = self._recent[place.chunk]
+            if begin <= start and end <= begin + len(known):
+                return known[start - begin : end - begin]
         checks = self._checks.get(place.chunk)
         if checks is None:
             return None
         first = start // CHECKED_BYTES
         begin = first * CHECKED_BYTES
-        length = min(-(-end // CHECKED_BYTES) * CHECKED_BYTES, place.size) - begin
+        length = min(-(-(end + ahead) // CHECKED_BYTES) * CHECKED_BYTES, place.size) - begin
         view = self._files.read_block(place.shard, place.offset + begin, length)
         if view is None:
             return None
@@ -60,4 +74,10 @@ class BlockChecks:
                 f"shard {place.shard.hex()}: what lies at {begin} to {begin + length} of chunk {place.chunk.hex()} "
                 "has changed"
             )
+        if ahead:
+            view = memoryview(bytes(view))  # the memory it lies in is wanted for the next read
+            self._recent[place.chunk] = begin, view
+            self._recent.move_to_end(place.chunk)
+            if len(self._recent) > _RECENT_MAX:
+                self._recent.popitem(last=False)
         return view[start - begin : end - begin]

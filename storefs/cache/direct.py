@@ -12,6 +12,8 @@ import fcntl
 import mmap
 import os
 import threading
+import weakref
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,8 @@ _ALIGNED = 4096
 _HUGE = 2 << 20
 """The length of a huge page (x86-64, and arm64 with pages of 4 KiB). Disks, virtual ones above all, take a good third
 less time for one long piece of memory than for the many pages that it consists of otherwise."""
+
+_LONG_PAGES = 4
 
 _PIECE_BYTES = 4 << 20
 """How much is written at once: who reads other parts of the file waits for that long."""
@@ -41,19 +45,16 @@ def open_direct(path: Path) -> int:
 
 
 class DirectIO:
-    """Reads into and writes from memory that is used again as soon as nobody holds a view of it; in any thread.
-
-    Attributes:
-        bytes: how much memory the buffers take, those in use and others.
-    """
+    """Reads into and writes from memory that is used again as soon as nobody holds a view of it; in any thread."""
 
     def __init__(self, bytes_max: int) -> None:
-        """The buffers take ``bytes_max`` together at most. When all are in use, reads and writes are ordinary ones."""
-        self._bytes_max = bytes_max
-        self._buffers: list[tuple[mmap.mmap, int]] = []
-        """Each with where its aligned part starts. What was used last comes first: it is the likeliest to be free."""
-        self._lock = threading.Lock()
-        self.bytes = 0
+        """The memory takes ``bytes_max`` at most. When none is left, reads and writes are ordinary ones."""
+        self._memory = _Memory(bytes_max)
+
+    @property
+    def bytes(self) -> int:
+        """How much of the memory is in use."""
+        return self._memory.bytes
 
     def read(self, fd: int, offset: int, length: int) -> memoryview | None:
         """Return bytes of a file that ``open_direct`` opened, or None when it ends before. Raises OSError.
@@ -62,7 +63,7 @@ class DirectIO:
         """
         skip = offset % _ALIGNED
         aligned = -(-(skip + length) // _ALIGNED) * _ALIGNED
-        memory = self._take(aligned)
+        memory = self._memory.take(aligned)
         if memory is None:
             with _ordinary(fd):
                 data = os.pread(fd, length, offset)
@@ -84,8 +85,12 @@ class DirectIO:
         if length < _WRITE_BYTES_MIN:
             return None
         skip = offset % _ALIGNED
-        memory = self._take(skip + length)
+        memory = self._memory.take(skip + length)
         return memory[skip : skip + length] if memory is not None else None
+
+    def lacks_memory(self, offset: int, length: int) -> bool:
+        """Whether ``memory`` would have some, were not all of it in use."""
+        return length >= _WRITE_BYTES_MIN and self.memory(offset, length) is None
 
     @staticmethod
     def write(path: Path, offset: int, data: Buffer, *, direct: bool) -> None:
@@ -109,40 +114,62 @@ class DirectIO:
             if start < end:
                 _write(path, offset + start, view[start:end], 0)
 
-    def _take(self, length: int) -> memoryview | None:
-        """Return aligned memory of that length or more that is nobody's, or None."""
-        wanted = -(-length // _HUGE) * _HUGE
+
+class _Loan(weakref.ref[object]):
+    """A reference to a run of pages that is lent, which says which those are: the first, and how many."""
+
+    pages: tuple[int, int]
+
+
+class _Memory:
+    """Memory in huge pages, lent in runs of them.
+
+    All of it is one mapping, so that pages once touched serve for runs of any length: the kernel clears a page before
+    it is used first, which takes as long as to read it from the disk.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        pages = bytes_max // _HUGE
+        # Longer by a huge page, so that it has an aligned part; what is not used of it takes no memory.
+        self._mapping = mmap.mmap(-1, (pages + 1) * _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with contextlib.suppress(OSError):  # a kernel without them
+            self._mapping.madvise(mmap.MADV_HUGEPAGE)
+        self._start = -ctypes.addressof(ctypes.c_char.from_buffer(self._mapping)) % _HUGE
+        self._used = bytearray(pages)
+        self._loans: dict[int, _Loan] = {}
+        """By the first page."""
+        self._ended: deque[_Loan] = deque()
+        """Those that nobody has a view of any more. The last view can go at any time, even while the lock is held."""
+        self._lock = threading.Lock()
+
+    @property
+    def bytes(self) -> int:
+        """How much is lent."""
         with self._lock:
-            for index, (buffer, start) in enumerate(self._buffers):
-                if len(buffer) >= wanted + _HUGE and _is_free(buffer):
-                    self._buffers.insert(0, self._buffers.pop(index))
-                    return memoryview(buffer)[start:]
-            if self.bytes + wanted > self._bytes_max:
-                self._drop_free()
-            if self.bytes + wanted > self._bytes_max:
+            self._take_back()
+            return sum(self._used) * _HUGE
+
+    def take(self, length: int) -> memoryview | None:
+        """Return aligned memory of that length or more until nobody has a view of it any more; None if none is left."""
+        pages = -(-length // _HUGE)
+        with self._lock:
+            self._take_back()
+            # Long runs from one end, short ones from the other: those that stay do not break up the room for the rest.
+            find = self._used.find if pages < _LONG_PAGES else self._used.rfind
+            first = find(bytes(pages))
+            if first < 0:
                 return None
-            # Longer by a huge page, so that it has an aligned part; what is not used of it takes no memory.
-            buffer = mmap.mmap(-1, wanted + _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            with contextlib.suppress(OSError):  # a kernel without them
-                buffer.madvise(mmap.MADV_HUGEPAGE)
-            start = -ctypes.addressof(ctypes.c_char.from_buffer(buffer)) % _HUGE
-            self._buffers.insert(0, (buffer, start))
-            self.bytes += wanted
-            return memoryview(buffer)[start:]
+            self._used[first : first + pages] = bytes([1]) * pages
+            run = (ctypes.c_char * (pages * _HUGE)).from_buffer(self._mapping, self._start + first * _HUGE)
+            self._loans[first] = _Loan(run, self._ended.append)
+            self._loans[first].pages = first, pages
+        return memoryview(run).cast("B")
 
-    def _drop_free(self) -> None:
-        """Give back those that nobody uses: they are too short for what is wanted."""
-        self._buffers = [one for one in self._buffers if not _is_free(one[0])]
-        self.bytes = sum(len(buffer) - _HUGE for buffer, _ in self._buffers)
-
-
-def _is_free(buffer: mmap.mmap) -> bool:
-    """Whether nobody has a view of a buffer. Python refuses to move its memory while there is one: it would dangle."""
-    try:
-        buffer.resize(len(buffer))
-    except BufferError:
-        return False
-    return True
+    def _take_back(self) -> None:
+        while self._ended:
+            first, pages = self._ended.popleft().pages
+            self._used[first : first + pages] = bytes(pages)
+            del self._loans[first]
 
 
 @contextlib.contextmanager

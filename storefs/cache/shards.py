@@ -98,6 +98,10 @@ class ShardFiles:
         """Return memory for a direct ``write`` at ``offset`` of a shard; or None: there is not always some."""
         return self._direct.memory(offset, length)
 
+    def lacks_memory(self, offset: int, length: int) -> bool:
+        """Whether ``memory`` would have some, were not all of it in use."""
+        return self._direct.lacks_memory(offset, length)
+
     def touch(self, shard: ShardId, offset: int, length: int) -> bool:
         """Whether bytes of a shard are here; if so, that counts as a use of the file."""
         if not self.has(shard, offset, length):

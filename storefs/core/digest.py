@@ -40,7 +40,7 @@ def quick_check(*parts: bytes | bytearray | memoryview) -> bytes:
     return hasher.digest()
 
 
-CHECKED_BYTES = 16 << 10
+CHECKED_BYTES = 8 << 10
 """The length of the blocks that ``block_checks`` tells apart."""
 
 

@@ -74,10 +74,10 @@ class Fetcher:
         place = self._tree.chunks.place(chunk)
         return self.near(place) if place is not None else None
 
-    def part_now(self, extent: Extent, *, whole: bool) -> memoryview | None:
+    def part_now(self, extent: Extent, ahead: int) -> memoryview | None:
         """Return the bytes of an extent if that needs neither the store nor a thread, else None.
 
-        ``whole`` says that the rest of the chunk will be wanted too, so that reading a few blocks of it is no gain.
+        ``ahead`` says how many bytes behind it will be wanted too: if many, reading a few blocks is no gain.
         """
         data = self._decoded.get(extent.chunk)
         if data is None:
@@ -85,11 +85,11 @@ class Fetcher:
             if place is None:
                 return None
             data = self.near(place)
-            if data is None and not whole and extent.length <= _BLOCKS_BYTES:
-                return self._block(place, extent)
+            if data is None and extent.length + ahead <= _BLOCKS_BYTES:
+                return self._block(place, extent, ahead)
         if data is None:
             return None
-        if whole and extent.skip + extent.length == len(data):
+        if ahead and extent.skip + extent.length == len(data):
             self._decoded.mark_used(extent.chunk)
         return memoryview(data)[extent.skip : extent.skip + extent.length]
 
@@ -100,9 +100,9 @@ class Fetcher:
             self._decoded.mark_used(extent.chunk)
         return memoryview(data)[extent.skip : extent.skip + extent.length]
 
-    def _block(self, place: ChunkPlace, extent: Extent) -> memoryview | None:
+    def _block(self, place: ChunkPlace, extent: Extent, ahead: int) -> memoryview | None:
         try:
-            return self._blocks.read(place, extent.skip, extent.skip + extent.length)
+            return self._blocks.read(place, extent.skip, extent.skip + extent.length, ahead)
         except Corrupt as error:
             self._distrust(place, error)
             return None
@@ -163,7 +163,7 @@ class Fetcher:
                 continue
             remote.setdefault(place.shard, []).append(place)
         for span, inside in self._requests(remote):
-            trip = self._trips.begin(inside[0].shard, span, ahead=True)
+            trip = self._trips.begin(inside[0].shard, span, ahead=True, to_disk=True)
             self._nursery.start_soon(self._trips.run, trip, inside)
 
     def _requests(self, remote: dict[ShardId, list[ChunkPlace]]) -> Iterator[tuple[Span, list[ChunkPlace]]]:

@@ -1,7 +1,6 @@
 """Reading: a file's bytes from its draft, its extents and their chunks."""
 
 from collections.abc import Sequence
-from typing import TypeGuard
 
 from storefs.cache.chunks import ChunkCache
 from storefs.core.writemap import Piece, gaps
@@ -44,19 +43,22 @@ class Reader:
         They come in pieces; the caller has held ``end`` against the size.
         """
         plan = self._plan(ino, offset, end)
-        if _is_small_file(plan, end - offset, size, self._limits):
-            data = self._neighbours.now(ino, plan[0].chunk)
-            return [_cut(data, plan[0])] if data is not None else None
-        follows = any(isinstance(part, Extent) for part in plan) and self._read_ahead.note(ino, offset, end, size)
-        if len(plan) == 1 and isinstance(plan[0], Extent) and plan[0].length == end - offset:  # most are like that
-            found = self._fetcher.part_now(plan[0], whole=follows)
+        one = _one_extent(plan, end - offset)
+        if one is not None:  # most are like that
+            if size <= self._limits.small_bytes:
+                data = self._neighbours.now(ino, one.chunk)
+                return [_cut(data, one)] if data is not None else None
+            found = self._fetcher.part_now(one, self._read_ahead.note(ino, offset, end, size))
             return [found] if found is not None else None
+        ahead = 0
+        if any(isinstance(part, Extent) for part in plan):
+            ahead = self._read_ahead.note(ino, offset, end, size)
         contents: list[Buffer] = []
         for part in plan:
             if isinstance(part, Piece):
                 contents.append(self._drafts.read(part))
                 continue
-            found = self._fetcher.part_now(part, whole=follows)
+            found = self._fetcher.part_now(part, ahead)
             if found is None:
                 return None
             contents.append(found)
@@ -69,8 +71,9 @@ class Reader:
         fetch changes nothing in this answer. Raises StoreError and its kinds, Corrupt.
         """
         plan = self._plan(ino, offset, end)
-        if _is_small_file(plan, end - offset, size, self._limits):
-            return [_cut(await self._neighbours.read(ino, plan[0].chunk), plan[0])]
+        one = _one_extent(plan, end - offset)
+        if one is not None and size <= self._limits.small_bytes:
+            return [_cut(await self._neighbours.read(ino, one.chunk), one)]
         staged = {part: self._drafts.read(part) for part in plan if isinstance(part, Piece)}
         extents = [part for part in plan if isinstance(part, Extent)]
         self._fetcher.bring([part.chunk for part in extents])
@@ -114,11 +117,11 @@ class Reader:
         return [extent.between(start, end) for extent in self._tree.extents.overlapping(ino, start, end)]
 
 
-def _is_small_file(plan: list[Piece | Extent], length: int, size: int, limits: Limits) -> TypeGuard[list[Extent]]:
-    """Whether one chunk of a small file holds all of the ``length`` bytes that are read."""
-    if size > limits.small_bytes or len(plan) != 1:
-        return False
-    return isinstance(plan[0], Extent) and plan[0].length == length
+def _one_extent(plan: list[Piece | Extent], length: int) -> Extent | None:
+    """Return the part of a plan that holds all of the ``length`` bytes that are read, if there is one in a chunk."""
+    if len(plan) != 1 or not isinstance(plan[0], Extent) or plan[0].length != length:
+        return None
+    return plan[0]
 
 
 def _cut(data: Buffer, extent: Extent) -> memoryview:

@@ -1,19 +1,20 @@
 """Read-ahead: what a file's readers will want next is fetched before they ask.
 
 State is kept per inode, not per open file: the kernel opens files by itself, and many workers read one file. Whoever
-reads in order gets a window that doubles as he goes on. A file of tensors that is read here and there, as a mapping is
-when its tensors are touched in their own order, is brought in whole and in order: fetching what each jump asks for
-would leave the link idle in between.
+reads in order gets a window that grows as he goes on; all readers together have a bound, and share it. A file of
+tensors that is read here and there, as a mapping is when its tensors are touched in their own order, is brought in
+whole and in order: fetching what each jump asks for would leave the link idle in between.
 """
 
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
 from storefs.cache.chunks import ChunkCache
 from storefs.core.modelfile import HEAD_BYTES, is_model
+from storefs.core.streams import Stream, Streams
 from storefs.engine.fetch import Fetcher
 from storefs.engine.limits import Limits
 from storefs.engine.trips import Trips
@@ -23,13 +24,17 @@ from storefs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
 
-_STREAMS_MAX = 1024
-_FIRST_WINDOW = 1 << 20
-_NEAR_BYTES = 4 << 20
-"""Reads this far from where one was expected still belong to it: the kernel sends its own read-ahead out of order."""
+_FILES_MAX = 1024
+_SHARE_BYTES_MIN = 8 << 20
+_FIRST_STEP_BYTES = 2 << 20
+_ACTIVE_S = 2.0
+"""Who has read nothing for so long gets no share of what is read ahead."""
 
 _JUMPS_MIN = 2
 """After so many jumps a file of tensors is brought in whole."""
+
+_TENSOR_BYTES_MIN = 2 << 20
+"""Who read so much in order before a jump goes from tensor to tensor, and not from sample to sample."""
 
 _ROOM_S = 0.02
 _IDLE_S = 10.0
@@ -37,14 +42,11 @@ _IDLE_S = 10.0
 
 
 @dataclass(slots=True)
-class _Stream:
-    """How a file is read: where the next read is expected, how far ahead to fetch, how far that has come."""
+class _File:
+    """How a file is read, when it was last, and whether it is being brought in whole."""
 
-    next: int
-    window: int
-    ahead: int
     read_s: float
-    jumps: int = 0
+    streams: Streams = field(default_factory=Streams)
     whole: bool = False
 
 
@@ -64,83 +66,93 @@ class ReadAhead:
         self._cache = cache
         self._limits = limits
         self._nursery = nursery
-        self._streams: OrderedDict[int, _Stream] = OrderedDict()
+        self._files: OrderedDict[int, _File] = OrderedDict()
+        self._active: OrderedDict[Stream, float] = OrderedDict()
+        """Those with a window, and when each was read last."""
         self.whole_files = 0
         # What is fetched ahead waits in memory: half of it, lest it be gone before it is read.
         self._window_max = min(limits.read_ahead_bytes, limits.decoded_bytes // 2)
 
-    def note(self, ino: int, start: int, end: int, size: int) -> bool:
+    def note(self, ino: int, start: int, end: int, size: int) -> int:
         """Take note that ``start`` to ``end`` of a file of ``size`` bytes are read now; fetch what comes next.
 
-        Return whether what lies beside it will probably be wanted as well.
+        Return how many bytes behind ``end`` will probably be wanted as well.
         """
-        stream = self._streams.get(ino)
         now_s = trio.current_time()
-        if stream is None:
-            stream = self._streams[ino] = _Stream(end, 0, end, now_s)
-            if len(self._streams) > _STREAMS_MAX:
-                self._streams.popitem(last=False)
-            if start > 0:
-                return False
-        self._streams.move_to_end(ino)
-        stream.read_s = now_s
-        if start > stream.next + _NEAR_BYTES or end + _NEAR_BYTES < stream.next:
-            self._jumped(ino, stream, end, size)
-        elif end > stream.next or stream.next == end:
-            stream.next = end
-            stream.window = min(self._window_max, max(_FIRST_WINDOW, 2 * stream.window))
+        file = self._files.get(ino)
+        if file is None:
+            file = self._files[ino] = _File(now_s)
+            if len(self._files) > _FILES_MAX:
+                self._files.popitem(last=False)
+        self._files.move_to_end(ino)
+        file.read_s = now_s
+        last, jumps = file.streams.last, file.streams.jumps
+        # Where tensors are touched one after the other, the next one follows; of anything else nothing is known.
+        touches = file.whole and last is not None and last.run >= _TENSOR_BYTES_MIN
+        stream = file.streams.note(start, end, jump_window=self._limits.fetch_bytes if touches else 0)
+        if last is not None and file.streams.jumps > jumps:
+            self._active.pop(last, None)  # unless it was somebody else who jumped: then it will be read again
+            if file.streams.jumps == _JUMPS_MIN and size >= self._limits.whole_bytes and not file.whole:
+                self._nursery.start_soon(self._bring_whole, ino, file, size)
+        stream.widen(self._share(stream, now_s))
+        if not stream.window:
+            return stream.run - (end - start)
         self._fetch_ahead(ino, stream, size)
-        return stream.window > 0
+        return stream.window
 
-    def _jumped(self, ino: int, stream: _Stream, end: int, size: int) -> None:
-        stream.jumps += 1
-        stream.next, stream.ahead = end, end
-        # A tensor follows where a mapping of many is touched; of anything else nothing is known.
-        stream.window = self._limits.fetch_bytes if stream.whole else 0
-        if stream.jumps == _JUMPS_MIN and size >= self._limits.whole_bytes and not stream.whole:
-            self._nursery.start_soon(self._bring_whole, ino, stream, size)
+    def _share(self, stream: Stream, now_s: float) -> int:
+        """Return how much may be fetched ahead of a stream, which is read now."""
+        active = self._active
+        if stream.window:
+            active[stream] = now_s
+            active.move_to_end(stream)
+            while next(iter(active.values())) < now_s - _ACTIVE_S:
+                active.popitem(last=False)
+        return max(self._window_max // max(len(active), 1), min(_SHARE_BYTES_MIN, self._window_max))
 
-    def _fetch_ahead(self, ino: int, stream: _Stream, size: int) -> None:
+    def _fetch_ahead(self, ino: int, stream: Stream, size: int) -> None:
         target = min(size, stream.next + stream.window)
-        if stream.window == 0 or stream.ahead - stream.next >= stream.window // 2 or stream.ahead >= target:
+        start = max(stream.next, stream.fetched)
+        if start - stream.next >= stream.window // 2 or start >= target:
             return
         room = self._limits.ahead_bytes - self._trips.ahead_bytes
-        start = max(stream.next, stream.ahead)
-        stream.ahead = min(target, start + room)
-        if stream.ahead > start:
-            self._bring(ino, start, stream.ahead)
+        stream.fetched = min(target, start + room)
+        # At first in short steps: somebody waits for the first bytes of what comes in one request until its last ones.
+        step = _FIRST_STEP_BYTES if stream.run <= _FIRST_STEP_BYTES else stream.window
+        while start < stream.fetched:
+            end = min(start + step, stream.fetched)
+            extents = self._tree.extents.overlapping(ino, start, end)
+            self._fetcher.bring([extent.chunk for extent in extents], ahead=True)
+            start, step = end, 2 * step
 
-    def _bring(self, ino: int, start: int, end: int) -> None:
-        extents = self._tree.extents.overlapping(ino, start, end)
-        self._fetcher.bring([extent.chunk for extent in extents], ahead=True)
-
-    async def _bring_whole(self, ino: int, stream: _Stream, size: int) -> None:
+    async def _bring_whole(self, ino: int, file: _File, size: int) -> None:
         try:
-            await self._whole_model(ino, stream, size)
+            await self._whole_model(ino, file, size)
         except StorefsError:
             pass  # whoever reads the file is told
         except Exception:  # nobody waits for it, and reading does without
             log.exception("bringing inode %d in whole failed", ino)
 
-    async def _whole_model(self, ino: int, stream: _Stream, size: int) -> None:
+    async def _whole_model(self, ino: int, file: _File, size: int) -> None:
         """Bring a file in whole and in order, if it is made of tensors and the disk has room for it."""
         if not await self._is_model(ino, size) or self._cache.free_bytes < self._limits.spare_bytes + size:
             return
         if size > self._limits.cache_bytes // 2:  # it would push itself out
             return
-        stream.whole = True
+        file.whole = True
         self.whole_files += 1
         at = 0
-        while at < size and trio.current_time() - stream.read_s < _IDLE_S:
+        while at < size and trio.current_time() - file.read_s < _IDLE_S:
             step = [extent for extent in self._extents(ino, at) if not self._is_here(extent)]
-            if step and self._trips.ahead_bytes + self._limits.fetch_bytes > self._limits.ahead_bytes:
+            busy = self._trips.ahead_bytes
+            if step and busy and busy + self._limits.fetch_bytes > self._limits.ahead_bytes // 2:
                 await trio.sleep(_ROOM_S)  # readers' own windows go first
                 continue
             self._fetcher.bring_to_disk([extent.chunk for extent in step])
             at += self._limits.fetch_bytes
             await trio.lowlevel.checkpoint()
         if at < size:  # nobody read it any more; who comes back may have it brought in again
-            stream.whole, stream.jumps = False, 0
+            file.whole, file.streams.jumps = False, 0
 
     def _extents(self, ino: int, at: int) -> list[Extent]:
         return self._tree.extents.overlapping(ino, at, at + self._limits.fetch_bytes)

@@ -20,6 +20,9 @@ from storefs.tree.tree import Tree
 log = logging.getLogger(__name__)
 
 _PAUSE_S = 0.5
+_ROOM_PAUSE_S = 0.02
+_ROOM_TRIES = 50
+"""How long memory for direct I/O is waited for, where nobody waits for what is fetched."""
 
 _COPIED_BYTES = 128 << 10
 """A chunk up to this length is copied: it would keep all of a range in memory."""
@@ -30,11 +33,12 @@ Outcome = Buffer | StorefsError
 
 @dataclass(slots=True, eq=False)
 class Trip:
-    """A range of a shard that is on its way."""
+    """A range of a shard that is on its way: to somebody who waits for it or, ``ahead``, will; or to the disk only."""
 
     shard: ShardId
     span: Span
     ahead: bool
+    to_disk: bool
     landed: trio.Event = field(default_factory=trio.Event)
 
 
@@ -62,7 +66,7 @@ class Trips:
         self._limits = limits
         self._nursery = nursery
         self._slots = trio.Semaphore(limits.parallel)
-        self._writing = 0
+        self._writers = {to_disk: trio.Semaphore(limits.direct_writers) for to_disk in (False, True)}
         self._under_way: dict[ShardId, list[Trip]] = {}
         self.requests = 0
         self.bytes = 0
@@ -87,9 +91,9 @@ class Trips:
                 end = one.start
         return Span(start, end) if start < end else None
 
-    def begin(self, shard: ShardId, span: Span, *, ahead: bool = False) -> Trip:
+    def begin(self, shard: ShardId, span: Span, *, ahead: bool = False, to_disk: bool = False) -> Trip:
         """Note a trip, ``ahead`` if nobody waits for it; ``run`` has to follow."""
-        trip = Trip(shard, span, ahead)
+        trip = Trip(shard, span, ahead, to_disk)
         self.ahead_bytes += span.length if ahead else 0
         self._under_way.setdefault(shard, []).append(trip)
         return trip
@@ -129,7 +133,7 @@ class Trips:
             raise Corrupt(f"the tree does not know the shard {shard.hex()}")
         large = any(place.size > self._limits.small_bytes for place in places)
         try:
-            data = await self._get(keys.shard(shard, info.day), span, patient=not trip.ahead, large=large)
+            data = await self._get(keys.shard(shard, info.day), trip, large=large)
         except ObjectMissing as error:  # not ENOENT: the file is there
             raise Corrupt(f"the store has lost a shard: {error}") from error
         if len(data) != span.length:
@@ -137,23 +141,39 @@ class Trips:
         keep = self._cache.free_bytes >= self._limits.spare_bytes + span.length
         # What comes along would be lost in the vault, which knows chunks only: a small shard would come for each file.
         alone = span.length <= self._limits.alone_bytes and sum(place.stored for place in places) == span.length
-        # All but two ranges at a time go to the kernel, which writes later: readers do not wait for a slow disk.
-        direct = keep and isinstance(data, memoryview) and self._writing < self._limits.direct_writers
-        self._writing += direct
+        direct = keep and isinstance(data, memoryview) and await self._may_write(trip)
         try:
             work = (trip, data, places, keep and not alone and not direct)
             outcomes, kept = await self._offload.run(self._take_in, *work)
         except BaseException:
-            self._writing -= direct
+            if direct:
+                self._writers[trip.to_disk].release()
             raise
         if direct and not any(isinstance(one, StorefsError) for one in outcomes):
             return outcomes, data
-        self._writing -= direct
+        if direct:
+            self._writers[trip.to_disk].release()
         if kept:
             self._cache.files.note(shard, span.start, span.end)
         elif keep and alone:
             self._keep_alone(places, outcomes)
         return outcomes, None
+
+    async def _may_write(self, trip: Trip) -> bool:
+        """Return whether a trip may write past the page cache, ``direct_writers`` of them at a time.
+
+        All others leave it to the kernel, which writes later: readers do not wait for a slow disk. What goes to the
+        disk only waits for its turn, apart from those.
+        """
+        writers = self._writers[trip.to_disk]
+        if trip.to_disk:
+            await writers.acquire()
+            return True
+        try:
+            writers.acquire_nowait()
+        except trio.WouldBlock:
+            return False
+        return True
 
     def _take_in(
         self, trip: Trip, data: Buffer, places: Sequence[ChunkPlace], write: bool
@@ -186,18 +206,21 @@ class Trips:
         except Exception:  # a defect, but the bytes were handed over
             log.exception("keeping a range of shard %s failed", trip.shard.hex())
         finally:
-            self._writing -= 1
+            self._writers[trip.to_disk].release()
             self._end(trip)
 
     def _write_direct(self, trip: Trip, data: Buffer) -> None:
         self._cache.files.write(trip.shard, trip.span.start, data, direct=True)
 
-    async def _get(self, key: str, span: Span, *, patient: bool, large: bool) -> Buffer:
-        """Return a range of an object; ``patient`` ones are asked for until ``store_deadline_s`` is over.
+    async def _get(self, key: str, trip: Trip, *, large: bool) -> Buffer:
+        """Return a trip's range of an object. What somebody waits for is asked for until ``store_deadline_s`` is over.
 
         A program that reads has nobody who tries again for it, unlike all others that need the store.
         """
+        span = trip.span
         until_s = trio.current_time() + self._limits.store_deadline_s
+        if trip.to_disk and large:
+            await self._wait_for_room(span)
         while True:
             try:
                 async with self._slots:
@@ -209,10 +232,16 @@ class Trips:
                         return await self._store.get(key, span.start, span.length)
                     return memory[: await self._store.get_into(key, span.start, memory)]
             except StorefsError as error:
-                if not error.retryable or not patient or trio.current_time() + _PAUSE_S > until_s:
+                if not error.retryable or trip.ahead or trio.current_time() + _PAUSE_S > until_s:
                     raise
                 log.debug("asking again for %s: %s", key, error)
             await trio.sleep(_PAUSE_S)
+
+    async def _wait_for_room(self, span: Span) -> None:
+        for _ in range(_ROOM_TRIES):
+            if not self._cache.files.lacks_memory(span.start, span.length):
+                break
+            await trio.sleep(_ROOM_PAUSE_S)
 
     def _keep_alone(self, places: Sequence[ChunkPlace], outcomes: list[Outcome]) -> None:
         pairs = zip(places, outcomes, strict=True)

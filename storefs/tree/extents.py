@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import Any
 
 from storefs.model import FILE_BYTES_MAX, ChunkPlace, Extent, ShardId
 from storefs.tree.chunks import place_from
@@ -12,6 +13,8 @@ _COLUMNS = '"offset", length, chunk, skip'
 _REGION_BYTES = 8 << 20
 _REGION_EXTENTS_MAX = 32
 """So much of a file is remembered at once, where it has no more extents than this: looking through them is quick."""
+
+_UNKNOWN: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,9 @@ class Extents:
         if end <= start or (end - 1) // _REGION_BYTES != region:
             return self._overlapping(ino, start, end, -1)
         remembered = self._database.remembered()
-        if (ino, region) not in remembered:
-            first = region * _REGION_BYTES
-            last = min(first + _REGION_BYTES, FILE_BYTES_MAX)
-            found = self._overlapping(ino, first, last, _REGION_EXTENTS_MAX + 1)
-            ends = [extent.end for extent in found]
-            remembered[ino, region] = (found, ends) if len(found) <= _REGION_EXTENTS_MAX else None
-        known: tuple[list[Extent], list[int]] | None = remembered[ino, region]
+        known: tuple[list[Extent], list[int]] | None = remembered.get((ino, region), _UNKNOWN)
+        if known is _UNKNOWN:
+            known = remembered[ino, region] = self._region(ino, region * _REGION_BYTES)
         if known is None:
             return self._overlapping(ino, start, end, -1)
         extents, ends = known
@@ -49,6 +48,12 @@ class Extents:
         while last < len(extents) and extents[last].offset < end:
             last += 1
         return extents[first:last]
+
+    def _region(self, ino: int, first: int) -> tuple[list[Extent], list[int]] | None:
+        """Return the extents of a region and their ends; None if they are too many to be looked through."""
+        last = min(first + _REGION_BYTES, FILE_BYTES_MAX)
+        found = self._overlapping(ino, first, last, _REGION_EXTENTS_MAX + 1)
+        return (found, [extent.end for extent in found]) if len(found) <= _REGION_EXTENTS_MAX else None
 
     def _overlapping(self, ino: int, start: int, end: int, limit: int) -> list[Extent]:
         """Look for them in the table; ``limit`` rows are looked at, all if it is negative."""

@@ -22,20 +22,19 @@ class Files:
 
     async def read(self, ino: int, offset: int, length: int) -> Buffer:
         """Return up to ``length`` bytes from ``offset`` on; fewer only at the end of the file."""
-        parts = await self.read_parts(ino, offset, length)
+        parts = self.read_now(ino, offset, length)
+        if parts is None:
+            parts = await self.read_waiting(ino, offset, length)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def read_parts(self, ino: int, offset: int, length: int) -> tuple[Buffer, ...]:
-        """Return the same in pieces, PARTS_MAX at most."""
-        parts = self.read_now(ino, offset, length)
-        if parts is not None:
-            return parts
+    async def read_waiting(self, ino: int, offset: int, length: int) -> tuple[Buffer, ...]:
+        """Return what ``read_now`` could not, in pieces, PARTS_MAX at most."""
         size = self._attributes.size(ino)
         end = min(offset + length, size)
         return few(await self._engine.reader.read(ino, offset, end, size)) if offset < end else ()
 
     def read_now(self, ino: int, offset: int, length: int) -> tuple[Buffer, ...] | None:
-        """Return the same if that needs no waiting, else None."""
+        """Return the same pieces if that needs no waiting, else None. It comes first: it notes how files are read."""
         size = self._attributes.size(ino)
         end = min(offset + length, size)
         if end <= offset:

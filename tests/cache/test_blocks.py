@@ -9,13 +9,13 @@ from storefs.cache.direct import DirectIO
 from storefs.cache.shards import ShardFiles
 from storefs.core.digest import CHECKED_BYTES, chunk_id
 from storefs.errors import Corrupt
-from storefs.model import ChunkPlace, Codec, ShardId
+from storefs.model import ChunkId, ChunkPlace, Codec, ShardId
 from storefs.testing.world import noise
 from storefs.vault.vault import Vault
 
 SHARD = ShardId(bytes(16))
 AT = 77
-SIZE = 9 * CHECKED_BYTES + 123
+SIZE = 19 * CHECKED_BYTES + 123
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_changed_byte_is_noticed_in_its_block_only(files, seed):
     blocks.note(place, data)
     where = 2 * CHECKED_BYTES + 7
     files.write(SHARD, AT + where, bytes([data[where] ^ 1]))
-    with pytest.raises(Corrupt, match="lies at 32768 to 49152 "):
+    with pytest.raises(Corrupt, match="lies at 16384 to 24576 "):
         blocks.read(place, where + 10, where + 20)
     assert blocks.read(place, 0, CHECKED_BYTES) == data[:CHECKED_BYTES]
 
@@ -70,3 +70,41 @@ def test_compressed_payloads_have_no_blocks(files, seed):
     place, blocks = keep(files, data, Codec.ZSTD), BlockChecks(files)
     blocks.note(place, data)
     assert blocks.read(place, 0, 10) is None
+
+
+def test_what_is_read_ahead_answers_the_next_reads_without_the_disk(files, seed, monkeypatch):
+    data = noise(seed, SIZE)
+    place, blocks = keep(files, data), BlockChecks(files)
+    blocks.note(place, data)
+    reads = []
+    real = files.read_block
+    monkeypatch.setattr(files, "read_block", lambda *where: reads.append(where) or real(*where))
+    assert blocks.read(place, 5, 10, 20_000) == data[5:10]
+    for start in range(10, 20_010, 100):
+        assert blocks.read(place, start, start + 100) == data[start : start + 100]
+    assert len(reads) == 1
+    end = place.size
+    assert blocks.read(place, end - 50, end, 1 << 20) == data[-50:], "nothing lies behind the chunk's end"
+    assert blocks.read(place, 40_000, 40_001) == data[40_000:40_001]
+    assert len(reads) == 3
+
+
+def test_damage_in_what_is_read_ahead_is_noticed(files, seed):
+    data = noise(seed, SIZE)
+    place, blocks = keep(files, data), BlockChecks(files)
+    blocks.note(place, data)
+    files.write(SHARD, AT + 30_000, bytes([data[30_000] ^ 1]))
+    with pytest.raises(Corrupt):
+        blocks.read(place, 0, 10, 40_000)
+    assert blocks.read(place, 0, 10) == data[:10]
+
+
+def test_little_of_what_was_read_ahead_is_kept(files, seed):
+    blocks, data = BlockChecks(files), noise(seed, SIZE)
+    for number in range(40):
+        place = ChunkPlace(ChunkId(bytes([number]) * 32), SHARD, AT, SIZE, Codec.NONE, SIZE)
+        if not number:
+            keep(files, data)
+        blocks.note(place, data)
+        assert blocks.read(place, 0, 10, 10_000) == data[:10]
+    assert blocks.ahead_bytes <= 16 * 16_384

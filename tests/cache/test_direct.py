@@ -130,6 +130,38 @@ def test_when_all_memory_is_in_use_reads_are_ordinary(file, opened):
     assert reads.bytes == 2 * BUFFER, "two short ones made room for a long one"
 
 
+def test_what_is_lent_is_nobody_elses_and_all_of_it_comes_back(seed):
+    dice, direct, held = random.Random(seed), DirectIO(64 << 20), []
+    refused = 0
+    for number in range(2000):
+        view = direct.memory(dice.randrange(4096), dice.randrange(256 << 10, 20 << 20))
+        refused += view is None
+        if view is not None:
+            mark = bytes([number % 251])
+            view[:1] = view[-1:] = mark
+            held.append((view[:1], view[-1:], mark))
+        del view
+        for _ in range(dice.randrange(3)):
+            if held:
+                held.pop(dice.randrange(len(held)))
+        assert all(first == last == mark for first, last, mark in held)
+    assert 0 < refused < 2000
+    held.clear()
+    assert direct.bytes == 0
+    assert direct.memory(0, 64 << 20) is not None, "in one piece again"
+
+
+def test_memory_comes_back_from_any_thread():
+    direct = DirectIO(8 << 20)
+    views = [direct.memory(0, 1 << 20) for _ in range(4)]
+    assert direct.lacks_memory(0, 1 << 20)
+    assert not direct.lacks_memory(0, 1000), "so little is written the ordinary way"
+    thread = threading.Thread(target=views.clear)
+    thread.start()
+    thread.join()
+    assert not direct.lacks_memory(0, 8 << 20)
+
+
 @pytest.mark.parametrize("where", ["open", "read"])
 def test_a_file_system_without_direct_reads(file, monkeypatch, where):
     real = {"open": os.open, "read": os.preadv}

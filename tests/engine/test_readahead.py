@@ -7,6 +7,8 @@ import pytest
 import trio
 
 from storefs.core import keys
+from storefs.engine.fetch import Fetcher
+from storefs.engine.readahead import ReadAhead
 from storefs.testing.world import noise, put_file, read, with_limits
 
 SIZE = 1 << 20
@@ -73,9 +75,8 @@ async def test_jumping_reads_of_a_tensor_file_bring_it_in_whole(make, world, tmp
     ino = await make(data)
     async with world.engine_at(tmp_path / "two", LIMITS) as volume:
         far = 5 << 20  # farther apart than what still counts as one reader
-        volume.engine.read_ahead.note(ino, 0, STEP, SIZE)
-        volume.engine.read_ahead.note(ino, far, far + STEP, SIZE)
-        volume.engine.read_ahead.note(ino, 0, STEP, SIZE)
+        for at in (0, far, 2 * far):
+            volume.engine.read_ahead.note(ino, at, at + STEP, SIZE)
         await trio.sleep(5)
         assert volume.engine.read_ahead.whole_files == 1
         starts = [one.start for one in fetched(world) if one.length > 1000]
@@ -91,7 +92,7 @@ async def test_a_defect_while_bringing_a_file_in_ends_nothing_else(
     ino = await make(data)
     monkeypatch.setattr("storefs.engine.readahead.is_model", lambda *_: 1 / 0)
     async with world.engine_at(tmp_path / "two", LIMITS) as volume:
-        for at in (0, 5 << 20, 0):
+        for at in (0, 5 << 20, 10 << 20):
             volume.engine.read_ahead.note(ino, at, at + STEP, SIZE)
         await trio.sleep(5)
         assert "ZeroDivisionError" in caplog.text
@@ -103,7 +104,7 @@ async def test_a_file_too_large_for_the_cache_is_not_brought_in_whole(make, worl
     limits = with_limits(whole_bytes=128 << 10, cache_bytes=SIZE, ahead_bytes=256 << 10)
     async with world.engine_at(tmp_path / "two", limits) as volume:
         far = 5 << 20
-        for at in (0, far, 0):
+        for at in (0, far, 2 * far):
             volume.engine.read_ahead.note(ino, at, at + STEP, SIZE)
         await trio.sleep(5)
         assert volume.engine.read_ahead.whole_files == 0
@@ -137,15 +138,73 @@ async def test_a_file_that_was_left_alone_can_be_brought_in_later(make, world, t
     async with world.engine_at(tmp_path / "two", LIMITS) as volume:
         far = 5 << 20
         world.store.before = slow
-        for at in (0, far, 0):
+        for at in (0, far, 2 * far):
             volume.engine.read_ahead.note(ino, at, at + STEP, SIZE)
         await trio.sleep(200)
         world.store.before = pass_by
-        for at in (far, 0, far, 0):
+        for at in (3 * far, 4 * far):
             volume.engine.read_ahead.note(ino, at, at + STEP, SIZE)
         await trio.sleep(5)
         world.faults.away = True
         assert len(await read(volume, ino)) == SIZE
+
+
+async def test_samples_of_a_tensor_file_on_this_disk_bring_nothing_more(
+    make, world, tmp_path, autojump_clock, seed, monkeypatch
+):
+    data = safetensors(seed)
+    ino = await make(data)
+    async with world.engine_at(tmp_path / "two", LIMITS) as volume:
+        assert await read(volume, ino) == data
+        ahead = volume.engine.read_ahead
+        for at in (5 << 20, 10 << 20, 15 << 20):
+            ahead.note(ino, at, at + STEP, SIZE)
+        await trio.sleep(5)
+        assert ahead.whole_files == 1
+        brought = []
+        monkeypatch.setattr(Fetcher, "bring", lambda _self, chunks, *, ahead=False: brought.extend(chunks))
+        dice = random.Random(seed)
+        for at in dice.sample(range(20 << 20, 1 << 40, STEP), 100):
+            assert ahead.note(ino, at, at + STEP, 1 << 40) == 0
+        assert not brought
+
+
+async def test_a_read_that_had_to_wait_is_noted_once(make, world, tmp_path, autojump_clock, seed, monkeypatch):
+    data = noise(seed, SIZE)
+    ino = await make(data)
+    noted = []
+    real = ReadAhead.note
+    monkeypatch.setattr(ReadAhead, "note", lambda self, *what: noted.append(what[1:3]) or real(self, *what))
+    async with world.engine_at(tmp_path / "two", LIMITS) as volume:
+        for at in range(0, SIZE, STEP):
+            assert await read(volume, ino, at, STEP) == data[at : at + STEP]
+    assert noted == [(at, at + STEP) for at in range(0, SIZE, STEP)]
+
+
+async def test_who_reads_ahead_shares_the_memory(make, world, tmp_path, autojump_clock, seed):
+    ino = await make(noise(seed, SIZE))
+    limits = with_limits(read_ahead_bytes=64 << 20, decoded_bytes=128 << 20)
+    async with world.engine_at(tmp_path / "two", limits) as volume:
+        ahead = volume.engine.read_ahead
+
+        def go(readers, rounds=64):
+            return [
+                max(
+                    ahead.note(ino, at + turn, at + turn + (1 << 20), 1 << 50)
+                    for turn in range(0, rounds << 20, 1 << 20)
+                )
+                for at in (number << 40 for number in range(1, readers + 1))
+            ]
+
+        assert go(1) == [64 << 20]
+        together = []
+        for turn in range(64):
+            at = turn << 20
+            together = [
+                ahead.note(ino, (number << 41) + at, (number << 41) + at + (1 << 20), 1 << 50)
+                for number in range(10, 14)
+            ]
+        assert together == [16 << 20] * 4
 
 
 async def pass_by(_request):

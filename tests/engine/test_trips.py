@@ -6,6 +6,7 @@ import trio
 from storefs.cache.blocks import BlockChecks
 from storefs.cache.shards import ShardFiles
 from storefs.core import keys
+from storefs.core.ranges import Span, coalesce
 from storefs.errors import Corrupt, NoSpace
 from storefs.testing.world import find, noise, put_file, read, with_limits
 
@@ -119,3 +120,42 @@ async def test_what_the_store_sends_is_held_against_its_digest_always(cold, worl
     await world.memory.put(key, bytes(content))
     with pytest.raises(Corrupt, match="does not match"):
         await read(cold, find(cold, "file"))
+
+
+async def test_what_goes_to_the_disk_only_waits_for_its_turn_and_takes_none_from_readers(
+    cold, world, writes, autojump_clock, seed
+):
+    run = world.offload.run
+    writing, most = 0, 0
+
+    async def slow(function, *arguments):
+        nonlocal writing, most
+        if function.__name__ != "_write_direct":
+            return await run(function, *arguments)
+        writing += 1
+        most = max(most, writing)
+        await trio.sleep(100)
+        writing -= 1
+        return await run(function, *arguments)
+
+    world.offload.run = slow
+    trips, extents = cold.engine.trips, cold.engine.tree.extents.all(find(cold, "file"))
+    places = [cold.engine.tree.chunks.place(extent.chunk) for extent in extents]
+    spans = coalesce([Span(place.offset, place.offset + place.stored) for place in places], 0, 400 << 10)
+    assert len(spans) > 2 + LIMITS.direct_writers
+    async with trio.open_nursery() as nursery:
+        for span in spans[:-1]:
+            inside = [place for place in places if span.start <= place.offset < span.end]
+            trip = trips.begin(places[0].shard, span, ahead=True, to_disk=True)
+            nursery.start_soon(trips.run, trip, inside)
+        await trio.sleep(10)
+        assert not writes, "none is left to the kernel"
+        assert most == LIMITS.direct_writers
+        last = [extent for extent, place in zip(extents, places, strict=True) if place.offset >= spans[-1].start]
+        begun_s = trio.current_time()
+        start = last[0].offset
+        assert await read(cold, find(cold, "file"), start, SIZE) == noise(seed, SIZE)[start:]
+        assert trio.current_time() < begun_s + 50, "readers have writers of their own"
+    await trio.sleep(1000)
+    assert all(map(cold.engine.cache.has, places))
+    assert writes.count(True) >= len(spans) - 1

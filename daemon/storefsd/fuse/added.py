@@ -45,12 +45,12 @@ class AddedOperations:
 
     @guarded
     async def read(self, inode: int, offset: int, size: int) -> Parts:
-        """Read from a file."""
+        """Return the answer to a read that ``read_now`` did not have."""
         if is_control(inode):
             return (self._control.read(inode)[offset : offset + size],)
         if is_past(inode):
             return few(await self._volume.history.read(inode, offset, size))
-        return await self._volume.files.read_parts(inode, offset, size)
+        return await self._volume.files.read_waiting(inode, offset, size)
 
     @guarded
     async def seek(self, inode: int, offset: int, whence: int) -> int:

@@ -1,0 +1,88 @@
+"""How a file is read, told by the reads alone: in order, by one reader or by several at a time, or here and there.
+
+The kernel opens files by itself, so nobody says which reads belong together. A read that begins where another ended
+goes on with that one's stream. How much of what follows a stream will be wanted is guessed from how much of it was read
+in order so far, as the kernel does for its own files: little where samples are drawn, much where all is read.
+"""
+
+from collections import OrderedDict
+
+STREAMS_MAX = 16
+"""How many readers in order are told apart in one file."""
+
+_NEAR_BYTES = 4 << 20
+"""Reads this far from where one was expected still belong to a stream with such a window: the kernel sends its own
+read-ahead out of order.
+"""
+
+_FIRST_WINDOW = 1 << 20
+_RUN_BYTES_MIN = 256 << 10
+"""From so much in order on, a stream is read ahead. At the start of a file it is at once."""
+
+_WINDOW_PER_RUN = 8
+
+
+class Stream:
+    """What is read in order.
+
+    Attributes:
+        next: where the next read is expected, bytes.
+        run: how many bytes it has read.
+        window: how much behind ``next`` is worth to be fetched; 0 while it is too short to tell.
+        fetched: up to where that was done.
+    """
+
+    __slots__ = ("fetched", "next", "run", "window")
+
+    def __init__(self, start: int, window: int) -> None:
+        self.next = self.fetched = start
+        self.run = 0
+        self.window = window
+
+    def widen(self, most: int) -> None:
+        """Let the window grow as the stream goes on, up to ``most`` bytes."""
+        if self.window or self.run >= _RUN_BYTES_MIN:
+            self.window = min(most, max(_FIRST_WINDOW, self.window, min(2 * self.window, _WINDOW_PER_RUN * self.run)))
+
+
+class Streams:
+    """The streams of one file, those read last.
+
+    Attributes:
+        jumps: how many reads went on with none of them.
+        last: the stream of the last read.
+    """
+
+    __slots__ = ("_streams", "jumps", "last")
+
+    def __init__(self) -> None:
+        self._streams: OrderedDict[int, Stream] = OrderedDict()
+        """By where each is expected to go on."""
+        self.last: Stream | None = None
+        self.jumps = 0
+
+    def note(self, start: int, end: int, *, jump_window: int) -> Stream:
+        """Return the stream that a read of ``start`` to ``end`` belongs to, with that read.
+
+        One that begins with a jump has ``jump_window``.
+        """
+        stream = self._streams.pop(start, None) or self._near(start, end)
+        if stream is None:
+            first = self.last is None
+            self.jumps += not first
+            stream = Stream(start, _FIRST_WINDOW if first and start == 0 else jump_window)
+        stream.run += end - start
+        stream.next = max(stream.next, end)
+        self._streams[stream.next] = stream
+        if len(self._streams) > STREAMS_MAX:
+            self._streams.popitem(last=False)
+        self.last = stream
+        return stream
+
+    def _near(self, start: int, end: int) -> Stream | None:
+        """Take the stream out of the list that a read belongs to without being the expected one."""
+        for expected, stream in self._streams.items():
+            near = min(stream.window, _NEAR_BYTES)
+            if near and start <= expected + near and end + near >= expected:
+                return self._streams.pop(expected)
+        return None

@@ -1,0 +1,86 @@
+"""Streams: reads in order are told from reads here and there, whoever makes them and however many do."""
+
+import random
+
+from storefs.core.streams import STREAMS_MAX, Streams
+
+KIB, MIB = 1 << 10, 1 << 20
+MOST = 64 * MIB
+
+
+def read(streams, start, length, *, jump_window=0):
+    stream = streams.note(start, start + length, jump_window=jump_window)
+    stream.widen(MOST)
+    return stream
+
+
+def test_the_start_of_a_file_is_read_ahead_at_once_and_more_the_longer_it_goes_on():
+    streams = Streams()
+    windows = [read(streams, at, 128 * KIB).window for at in range(0, 32 * MIB, 128 * KIB)]
+    assert windows[0] == MIB
+    assert windows == sorted(windows)
+    assert windows[-1] == MOST
+    assert windows[15] <= 16 * MIB, "small reads do not make it grow faster than they go on"
+    assert streams.jumps == 0
+
+
+def test_elsewhere_it_takes_some_reads_in_order():
+    streams = Streams()
+    windows = [read(streams, 500 * MIB + at, 64 * KIB).window for at in range(0, 512 * KIB, 64 * KIB)]
+    assert windows[:3] == [0, 0, 0]
+    assert windows[-1] > 0
+
+
+def test_samples_in_pages_are_not_read_ahead(seed):
+    dice, streams = random.Random(seed), Streams()
+    read(streams, 0, 4 * KIB)  # the header
+    for _ in range(1000):
+        start = dice.randrange(16 * MIB, 1 << 40, 4 * KIB)
+        for at in range(start, start + 64 * KIB, 4 * KIB):
+            stream = read(streams, at, 4 * KIB)
+            assert stream.window == 0
+            assert stream.run == at + 4 * KIB - start
+    assert streams.jumps == 1000
+
+
+def test_many_who_read_in_order_at_a_time_each_have_a_stream():
+    streams = Streams()
+    for at in range(0, 8 * MIB, 128 * KIB):
+        for reader in range(STREAMS_MAX):
+            stream = read(streams, (reader << 30) + at, 128 * KIB)
+            assert stream.run == at + 128 * KIB
+    assert stream.window >= 8 * MIB
+    assert streams.jumps == STREAMS_MAX - 1
+
+
+def test_reads_that_come_out_of_order_belong_to_their_stream():
+    streams = Streams()
+    first = read(streams, 0, MIB)
+    for at in (2, 1, 3, 5, 4):
+        assert read(streams, at * MIB, MIB) is first
+    assert first.next == 6 * MIB
+    assert streams.jumps == 0
+
+
+def test_what_was_read_long_ago_is_forgotten():
+    streams = Streams()
+    first = read(streams, 0, MIB)
+    for reader in range(1, STREAMS_MAX + 1):
+        read(streams, reader << 30, MIB)
+    assert read(streams, MIB, MIB) is not first
+    assert streams.jumps == STREAMS_MAX + 1
+
+
+def test_a_jump_has_the_window_it_is_given_and_keeps_it():
+    streams = Streams()
+    read(streams, 0, MIB)
+    assert read(streams, 100 * MIB, MIB, jump_window=16 * MIB).window == 16 * MIB
+    assert read(streams, 101 * MIB, MIB).window == 16 * MIB
+
+
+def test_a_window_shrinks_to_what_there_is_room_for():
+    streams = Streams()
+    for at in range(0, 32 * MIB, MIB):
+        stream = read(streams, at, MIB)
+    stream.widen(4 * MIB)
+    assert stream.window == 4 * MIB
