@@ -27,17 +27,22 @@ class Stream:
 
     Attributes:
         next: where the next read is expected, bytes.
-        run: how many bytes it has read.
+        run: how many bytes it had read before the last read: one read says nothing of the next.
         window: how much behind ``next`` is worth to be fetched; 0 while it is too short to tell.
         fetched: up to where that was done.
     """
 
-    __slots__ = ("fetched", "next", "run", "window")
+    __slots__ = ("_read", "fetched", "next", "run", "window")
 
     def __init__(self, start: int, window: int) -> None:
         self.next = self.fetched = start
-        self.run = 0
+        self._read = self.run = 0
         self.window = window
+
+    def go_on(self, start: int, end: int) -> None:
+        """Take in that ``start`` to ``end`` are read."""
+        self.run, self._read = self.run + self._read, end - start
+        self.next = max(self.next, end)
 
     def widen(self, most: int) -> None:
         """Let the window grow as the stream goes on, up to ``most`` bytes."""
@@ -71,8 +76,7 @@ class Streams:
             first = self.last is None
             self.jumps += not first
             stream = Stream(start, _FIRST_WINDOW if first and start == 0 else jump_window)
-        stream.run += end - start
-        stream.next = max(stream.next, end)
+        stream.go_on(start, end)
         self._streams[stream.next] = stream
         if len(self._streams) > STREAMS_MAX:
             self._streams.popitem(last=False)

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _FILES_MAX = 1024
 _SHARE_BYTES_MIN = 8 << 20
+"""However many read at a time: shorter ranges cost the store much more."""
+
 _FIRST_STEP_BYTES = 2 << 20
 _ACTIVE_S = 2.0
 """Who has read nothing for so long gets no share of what is read ahead."""
@@ -96,7 +98,7 @@ class ReadAhead:
                 self._nursery.start_soon(self._bring_whole, ino, file, size)
         stream.widen(self._share(stream, now_s))
         if not stream.window:
-            return stream.run - (end - start)
+            return stream.run
         self._fetch_ahead(ino, stream, size)
         return stream.window
 
@@ -118,7 +120,7 @@ class ReadAhead:
         room = self._limits.ahead_bytes - self._trips.ahead_bytes
         stream.fetched = min(target, start + room)
         # At first in short steps: somebody waits for the first bytes of what comes in one request until its last ones.
-        step = _FIRST_STEP_BYTES if stream.run <= _FIRST_STEP_BYTES else stream.window
+        step = _FIRST_STEP_BYTES if stream.run < _FIRST_STEP_BYTES else stream.window
         while start < stream.fetched:
             end = min(start + step, stream.fetched)
             extents = self._tree.extents.overlapping(ino, start, end)
