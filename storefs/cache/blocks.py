@@ -6,9 +6,10 @@ memory, and later reads of a few KiB here and there are held against those.
 
 from array import array
 from collections import OrderedDict
+from typing import NamedTuple
 
 from storefs.cache.shards import ShardFiles
-from storefs.core.digest import CHECKED_BYTES, block_checks
+from storefs.core.digest import CHECKED_BYTES, block_checks, quick_check
 from storefs.errors import Corrupt
 from storefs.model import Buffer, ChunkId, ChunkPlace, Codec
 
@@ -22,12 +23,19 @@ _CHUNK_BYTES_MIN = 128 << 10
 """Smaller chunks are read whole anyway."""
 
 
+class _Checks(NamedTuple):
+    """Of a chunk: the check of all of it, and those of its blocks."""
+
+    whole: bytes
+    blocks: "array[int]"
+
+
 class BlockChecks:
     """The checks of the chunks that were proven last. ``note`` and ``holds`` may be called in any thread."""
 
     def __init__(self, files: ShardFiles) -> None:
         self._files = files
-        self._checks: OrderedDict[ChunkId, array[int]] = OrderedDict()
+        self._checks: OrderedDict[ChunkId, _Checks] = OrderedDict()
         self._recent: OrderedDict[ChunkId, tuple[int, memoryview]] = OrderedDict()
         """What was read ahead, of a few chunks: from where on, and the bytes."""
 
@@ -40,14 +48,14 @@ class BlockChecks:
         """Keep the checks of a chunk whose content, just proven, is ``data``. Only raw payloads have blocks to read."""
         if place.codec is not Codec.NONE or place.size <= _CHUNK_BYTES_MIN or place.chunk in self._checks:
             return
-        self._checks[place.chunk] = block_checks(data)
+        self._checks[place.chunk] = _Checks(quick_check(data), block_checks(data))
         if len(self._checks) > _CHUNKS_MAX:
             self._checks.popitem(last=False)
 
     def holds(self, place: ChunkPlace, payload: Buffer) -> bool:
         """Whether a raw payload is known to be what it was when it was proven; False if nobody knows."""
         checks = self._checks.get(place.chunk) if place.codec is Codec.NONE else None
-        return checks is not None and block_checks(payload) == checks
+        return checks is not None and quick_check(payload) == checks.whole
 
     def read(self, place: ChunkPlace, start: int, end: int, ahead: int = 0) -> memoryview | None:
         """Return the bytes ``start`` to ``end`` of a chunk's content from its shard file, or None if that cannot be.
@@ -69,7 +77,7 @@ class BlockChecks:
         if view is None:
             return None
         found = block_checks(view)
-        if found != checks[first : first + len(found)]:
+        if found != checks.blocks[first : first + len(found)]:
             raise Corrupt(
                 f"shard {place.shard.hex()}: what lies at {begin} to {begin + length} of chunk {place.chunk.hex()} "
                 "has changed"
