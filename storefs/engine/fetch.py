@@ -31,7 +31,7 @@ _INLINE_BYTES = 128 << 10
 _BLOCKS_BYTES = 256 << 10
 """Reads up to here are answered by blocks of a chunk, where these can be checked; longer ones by the whole chunk."""
 
-_DISK_BYTES = (4 << 20) - (8 << 10)
+_DISK_BYTES = (8 << 20) - (8 << 10)
 """How much one thread reads from the cache in one go: with what aligns it, the buffer of a direct read."""
 
 
