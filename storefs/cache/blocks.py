@@ -14,7 +14,7 @@ from storefs.errors import Corrupt
 from storefs.model import Buffer, ChunkId, ChunkPlace, Codec
 
 _CHUNKS_MAX = 16_384
-"""At 1 MiB a chunk this covers 16 GiB, in some 12 MiB of memory."""
+"""At 1 MiB a chunk this covers 16 GiB, in some 20 MiB of memory."""
 
 
 _RECENT_MAX = 16
