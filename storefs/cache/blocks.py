@@ -16,8 +16,8 @@ from storefs.model import Buffer, ChunkId, ChunkPlace, Codec
 _CHUNKS_MAX = 16_384
 """At 1 MiB a chunk this covers 16 GiB, in some 20 MiB of memory."""
 
-
 _RECENT_MAX = 16
+"""Of so many chunks what was read ahead is kept: one for each who goes on in small steps."""
 
 _CHUNK_BYTES_MIN = 128 << 10
 """Smaller chunks are read whole anyway."""
@@ -38,11 +38,6 @@ class BlockChecks:
         self._checks: OrderedDict[ChunkId, _Checks] = OrderedDict()
         self._recent: OrderedDict[ChunkId, tuple[int, memoryview]] = OrderedDict()
         """What was read ahead, of a few chunks: from where on, and the bytes."""
-
-    @property
-    def ahead_bytes(self) -> int:
-        """How much memory takes what was read ahead."""
-        return sum(len(view) for _, view in self._recent.values())
 
     def note(self, place: ChunkPlace, data: Buffer) -> None:
         """Keep the checks of a chunk whose content, just proven, is ``data``. Only raw payloads have blocks to read."""

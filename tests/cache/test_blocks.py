@@ -99,12 +99,19 @@ def test_damage_in_what_is_read_ahead_is_noticed(files, seed):
     assert blocks.read(place, 0, 10) == data[:10]
 
 
-def test_little_of_what_was_read_ahead_is_kept(files, seed):
+def test_little_of_what_was_read_ahead_is_kept(files, seed, monkeypatch):
     blocks, data = BlockChecks(files), noise(seed, SIZE)
-    for number in range(40):
-        place = ChunkPlace(ChunkId(bytes([number]) * 32), SHARD, AT, SIZE, Codec.NONE, SIZE)
-        if not number:
-            keep(files, data)
+    keep(files, data)
+    places = [ChunkPlace(ChunkId(bytes([number]) * 32), SHARD, AT, SIZE, Codec.NONE, SIZE) for number in range(40)]
+    for place in places:
         blocks.note(place, data)
         assert blocks.read(place, 0, 10, 10_000) == data[:10]
-    assert blocks.ahead_bytes <= 16 * 16_384
+    reads = []
+    real = files.read_block
+    monkeypatch.setattr(files, "read_block", lambda *where: reads.append(where) or real(*where))
+    for place in places[-16:]:
+        assert blocks.read(place, 5_000, 5_010) == data[5_000:5_010]
+    assert not reads
+    for place in places[:24]:
+        assert blocks.read(place, 5_000, 5_010) == data[5_000:5_010]
+    assert len(reads) == 24
