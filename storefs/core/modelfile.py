@@ -1,5 +1,6 @@
 """Which files hold models or arrays: by how they start, and by their size against what the start says."""
 
+import re
 import struct
 
 HEAD_BYTES = 16
@@ -9,6 +10,8 @@ _SAFETENSORS_HEADER_MAX = 100_000_000
 """The bound that the safetensors format sets on its JSON header."""
 
 _SAFETENSORS_HEADER_MIN = 2
+
+_OFFSETS = re.compile(rb'"data_offsets"\s{0,8}:\s{0,8}\[\s{0,8}\d{1,19}\s{0,8},\s{0,8}(\d{1,19})\s{0,8}\]')
 
 _MAGICS = (
     b"GGUF",
@@ -28,7 +31,21 @@ def is_model(head: bytes, size: int) -> bool:
     """
     if any(head.startswith(magic) for magic in _MAGICS):
         return True
+    return header_bytes(head, size) > 0
+
+
+def header_bytes(head: bytes, size: int) -> int:
+    """Return where the tensors begin in a safetensors file of ``size`` bytes that starts with ``head``; 0 in others."""
     if len(head) <= 8:  # noqa: PLR2004 - the length and the first byte behind it
-        return False
+        return 0
     (length,) = struct.unpack_from("<Q", head)
-    return head[8:9] == b"{" and _SAFETENSORS_HEADER_MIN <= length <= min(_SAFETENSORS_HEADER_MAX, size - 8)
+    fits = _SAFETENSORS_HEADER_MIN <= length <= min(_SAFETENSORS_HEADER_MAX, size - 8)
+    return 8 + length if fits and head[8:9] == b"{" else 0
+
+
+def tensor_ends(header: bytes) -> list[int]:
+    """Return where in the file each tensor ends that a safetensors header (with its length in front) names, ascending.
+
+    It is searched, not parsed: for guesses that is enough, and a hostile one costs no more than its length.
+    """
+    return sorted({len(header) + int(end) for end in _OFFSETS.findall(header)})

@@ -26,16 +26,17 @@ class Stream:
     """What is read in order.
 
     Attributes:
-        next: where the next read is expected, bytes.
+        start: where it began, bytes, or was taken up again after others were read.
+        next: where the next read is expected.
         run: how many bytes it had read before the last read: one read says nothing of the next.
         window: how much behind ``next`` is worth to be fetched; 0 while it is too short to tell.
         fetched: up to where that was done.
     """
 
-    __slots__ = ("_read", "fetched", "next", "run", "window")
+    __slots__ = ("_read", "fetched", "next", "run", "start", "window")
 
     def __init__(self, start: int, window: int) -> None:
-        self.next = self.fetched = start
+        self.start = self.next = self.fetched = start
         self._read = self.run = 0
         self.window = window
 
@@ -76,6 +77,8 @@ class Streams:
             first = self.last is None
             self.jumps += not first
             stream = Stream(start, _FIRST_WINDOW if first and start == 0 else jump_window)
+        if stream is not self.last:
+            stream.start = start
         stream.go_on(start, end)
         self._streams[stream.next] = stream
         if len(self._streams) > STREAMS_MAX:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import trio
 
 from storefs.cache.chunks import ChunkCache
-from storefs.core.modelfile import HEAD_BYTES, is_model
 from storefs.core.streams import Stream, Streams
 from storefs.engine.fetch import Fetcher
 from storefs.engine.limits import Limits
+from storefs.engine.tensors import TensorFiles, Tensors
 from storefs.engine.trips import Trips
 from storefs.errors import StorefsError
 from storefs.model import Extent
@@ -45,10 +45,11 @@ _IDLE_S = 10.0
 
 @dataclass(slots=True)
 class _File:
-    """How a file is read, when it was last, and whether it is being brought in whole."""
+    """How a file is read, when it was last, what it says of its tensors, and whether it is being brought in whole."""
 
     read_s: float
     streams: Streams = field(default_factory=Streams)
+    tensors: Tensors | None = None
     whole: bool = False
 
 
@@ -68,6 +69,7 @@ class ReadAhead:
         self._cache = cache
         self._limits = limits
         self._nursery = nursery
+        self._tensors = TensorFiles(tree, fetcher)
         self._files: OrderedDict[int, _File] = OrderedDict()
         self._active: OrderedDict[Stream, float] = OrderedDict()
         """Those with a window, and when each was read last."""
@@ -94,12 +96,13 @@ class ReadAhead:
         stream = file.streams.note(start, end, jump_window=self._limits.fetch_bytes if touches else 0)
         if last is not None and file.streams.jumps > jumps:
             self._active.pop(last, None)  # unless it was somebody else who jumped: then it will be read again
-            if file.streams.jumps == _JUMPS_MIN and size >= self._limits.whole_bytes and not file.whole:
-                self._nursery.start_soon(self._bring_whole, ino, file, size)
+            whole = file.streams.jumps == _JUMPS_MIN and not file.whole
+            if size >= self._limits.whole_bytes and (whole or (file.tensors is None and self._tensors.is_near(ino))):
+                self._nursery.start_soon(self._look, ino, file, size, whole)
         stream.widen(self._share(stream, now_s))
         if not stream.window:
             return stream.run
-        self._fetch_ahead(ino, stream, size)
+        self._fetch_ahead(ino, file, stream, size)
         return stream.window
 
     def _share(self, stream: Stream, now_s: float) -> int:
@@ -112,8 +115,10 @@ class ReadAhead:
                 active.popitem(last=False)
         return max(self._window_max // max(len(active), 1), min(_SHARE_BYTES_MIN, self._window_max))
 
-    def _fetch_ahead(self, ino: int, stream: Stream, size: int) -> None:
+    def _fetch_ahead(self, ino: int, file: _File, stream: Stream, size: int) -> None:
         target = min(size, stream.next + stream.window)
+        if file.tensors is not None:  # behind its end nobody knows what comes next
+            target = min(target, file.tensors.end(stream.start, stream.next) or target)
         start = max(stream.next, stream.fetched)
         if start - stream.next >= stream.window // 2 or start >= target:
             return
@@ -127,19 +132,22 @@ class ReadAhead:
             self._fetcher.bring([extent.chunk for extent in extents], ahead=True)
             start, step = end, 2 * step
 
-    async def _bring_whole(self, ino: int, file: _File, size: int) -> None:
+    async def _look(self, ino: int, file: _File, size: int, whole: bool) -> None:
+        """See what a file is made of that is read here and there; if of tensors, bring it in ``whole``."""
         try:
-            await self._whole_model(ino, file, size)
+            if file.tensors is None:
+                file.tensors = await self._tensors.look(ino, size)
+            if whole and file.tensors.any:
+                await self._bring_whole(ino, file, size)
         except StorefsError:
             pass  # whoever reads the file is told
         except Exception:  # nobody waits for it, and reading does without
-            log.exception("bringing inode %d in whole failed", ino)
+            log.exception("reading ahead in inode %d failed", ino)
 
-    async def _whole_model(self, ino: int, file: _File, size: int) -> None:
-        """Bring a file in whole and in order, if it is made of tensors and the disk has room for it."""
-        if not await self._is_model(ino, size) or self._cache.free_bytes < self._limits.spare_bytes + size:
-            return
-        if size > self._limits.cache_bytes // 2:  # it would push itself out
+    async def _bring_whole(self, ino: int, file: _File, size: int) -> None:
+        """Bring a file in whole and in order, if the disk has room for it."""
+        # More than half of the cache would push itself out.
+        if self._cache.free_bytes < self._limits.spare_bytes + size or size > self._limits.cache_bytes // 2:
             return
         file.whole = True
         self.whole_files += 1
@@ -162,10 +170,3 @@ class ReadAhead:
     def _is_here(self, extent: Extent) -> bool:
         place = self._tree.chunks.place(extent.chunk)
         return place is None or self._cache.has(place)
-
-    async def _is_model(self, ino: int, size: int) -> bool:
-        first = self._tree.extents.overlapping(ino, 0, HEAD_BYTES)
-        if not first or first[0].offset > 0:
-            return False
-        content = memoryview(await self._fetcher.get(first[0].chunk))[first[0].skip :]
-        return is_model(bytes(content[: min(HEAD_BYTES, first[0].length)]), size)

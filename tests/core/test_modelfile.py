@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from storefs.core.modelfile import HEAD_BYTES, is_model
+from storefs.core.modelfile import HEAD_BYTES, header_bytes, is_model, tensor_ends
 
 
 def safetensors():
@@ -49,3 +49,22 @@ def test_others_are_not(content):
 
 def test_a_header_longer_than_the_file_is_none():
     assert not is_model(struct.pack("<Q", 1000) + b"{" + bytes(7), 100)
+
+
+def test_the_header_of_safetensors_says_where_the_tensors_end():
+    lengths = {"b": (16, 40), "a": (0, 16), "empty": (16, 16)}
+    header = {name: {"dtype": "U8", "shape": [1], "data_offsets": [*pair]} for name, pair in lengths.items()}
+    for text in (json.dumps(header), json.dumps(header, separators=(",", ":")), json.dumps(header, indent=2)):
+        content = struct.pack("<Q", len(text)) + text.encode() + bytes(40)
+        begin = header_bytes(content[:HEAD_BYTES], len(content))
+        assert begin == 8 + len(text)
+        assert tensor_ends(content[:begin]) == [begin + 16, begin + 40]
+
+
+@pytest.mark.parametrize("content", [saved(np.save, np.zeros(9)), zipped(), b"GGUF" + bytes(20), b""])
+def test_others_do_not_say_it(content):
+    assert header_bytes(content[:HEAD_BYTES], len(content)) == 0
+
+
+def test_nonsense_in_a_header_is_no_end():
+    assert tensor_ends(b'{"data_offsets":[1,-2],"data_offsets":[' + b"9" * 5000 + b",1],[3,4]}") == []

@@ -90,3 +90,12 @@ def test_a_window_shrinks_to_what_there_is_room_for():
         stream = read(streams, at, MIB)
     stream.widen(4 * MIB)
     assert stream.window == 4 * MIB
+
+
+def test_where_a_stream_began_or_was_taken_up_again():
+    streams = Streams()
+    read(streams, 100 * MIB, MIB)
+    assert read(streams, 101 * MIB, MIB).start == 100 * MIB
+    read(streams, 500 * MIB, MIB)
+    assert read(streams, 102 * MIB, MIB).start == 102 * MIB
+    assert read(streams, 103 * MIB, MIB).start == 102 * MIB

@@ -1,5 +1,6 @@
 """Read-ahead: readers in order find their bytes here; tensor files that are read here and there come in whole."""
 
+import json
 import random
 import struct
 
@@ -10,14 +11,14 @@ from storefs.core import keys
 from storefs.engine.fetch import Fetcher
 from storefs.engine.readahead import ReadAhead
 from storefs.testing.world import noise, put_file, read, with_limits
+from storefs.tree.extents import Extents
 
 SIZE = 1 << 20
 STEP = 8 << 10
 LIMITS = with_limits(whole_bytes=128 << 10, read_ahead_bytes=128 << 10, ahead_bytes=256 << 10, decoded_bytes=1 << 20)
 
 
-def safetensors(seed):
-    header = b'{"__metadata__": {}}'
+def safetensors(seed, header=b'{"__metadata__": {}}'):
     return struct.pack("<Q", len(header)) + header + noise(seed, SIZE - 8 - len(header))
 
 
@@ -90,7 +91,7 @@ async def test_a_defect_while_bringing_a_file_in_ends_nothing_else(
 ):
     data = safetensors(seed)
     ino = await make(data)
-    monkeypatch.setattr("storefs.engine.readahead.is_model", lambda *_: 1 / 0)
+    monkeypatch.setattr("storefs.engine.tensors.is_model", lambda *_: 1 / 0)
     async with world.engine_at(tmp_path / "two", LIMITS) as volume:
         for at in (0, 5 << 20, 10 << 20):
             volume.engine.read_ahead.note(ino, at, at + STEP, SIZE)
@@ -147,6 +148,36 @@ async def test_a_file_that_was_left_alone_can_be_brought_in_later(make, world, t
         await trio.sleep(5)
         world.faults.away = True
         assert len(await read(volume, ino)) == SIZE
+
+
+async def test_nothing_is_fetched_behind_the_tensor_that_is_touched(
+    make, world, tmp_path, autojump_clock, seed, monkeypatch
+):
+    """Unless somebody goes on in order far behind its end."""
+    mib = 1 << 20
+    ends = [40 * mib, 100 * mib, 200 * mib]
+    header = json.dumps({str(end): {"data_offsets": [0, end]} for end in ends}).encode()
+    ino = await make(safetensors(seed, header))
+    ends = [8 + len(header) + end for end in ends]
+    limits = with_limits(read_ahead_bytes=64 * mib, ahead_bytes=96 * mib, decoded_bytes=128 * mib, cache_bytes=SIZE)
+    async with world.engine_at(tmp_path / "two", limits) as volume:
+        reached = []
+        real = Extents.overlapping
+        monkeypatch.setattr(Extents, "overlapping", lambda *of: reached.append(of[3]) or real(*of))
+
+        async def go_on(start, end):
+            """Read in order; return up to where things were fetched."""
+            reached.clear()
+            for at in range(start, end, mib):
+                volume.engine.read_ahead.note(ino, at, at + mib, 1 << 40)
+                await trio.sleep(0.01)
+            return max(reached, default=0)
+
+        await read(volume, ino, 0, 4096)  # the header
+        assert await go_on(43 * mib, 99 * mib) == ends[1]
+        assert await go_on(99 * mib, 104 * mib) == 0, "the kernel reads ahead of the program"
+        assert await go_on(104 * mib, 120 * mib) > 150 * mib, "the program goes on"
+        assert await go_on(38 * mib, 60 * mib) == ends[1], "touched behind the end of the one before"
 
 
 async def test_samples_of_a_tensor_file_on_this_disk_bring_nothing_more(
