@@ -9,24 +9,15 @@ import contextlib
 import ctypes
 import errno
 import fcntl
-import mmap
 import os
-import threading
-import weakref
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from storefs.cache.lending import Memory, Pieces
 from storefs.model import Buffer
 
 _ALIGNED = 4096
 """What offset, length and memory are multiples of: disks want 512 or this."""
-
-_HUGE = 2 << 20
-"""The length of a huge page (x86-64, and arm64 with pages of 4 KiB). Disks, virtual ones above all, take a good third
-less time for one long piece of memory than for the many pages that it consists of otherwise."""
-
-_LONG_PAGES = 4
 
 _PIECE_BYTES = 4 << 20
 """How much is written at once: who reads other parts of the file waits for that long."""
@@ -45,11 +36,11 @@ def open_direct(path: Path) -> int:
 
 
 class DirectIO:
-    """Reads into and writes from memory that is used again as soon as nobody holds a view of it; in any thread."""
+    """Reads into and writes from memory that is lent; when none is left, reads and writes are ordinary ones."""
 
-    def __init__(self, bytes_max: int) -> None:
-        """The memory takes ``bytes_max`` at most. When none is left, reads and writes are ordinary ones."""
-        self._memory = _Memory(bytes_max)
+    def __init__(self, memory: Memory | Pieces) -> None:
+        """Where the memory serves all threads, so does this."""
+        self._memory = memory
 
     @property
     def bytes(self) -> int:
@@ -59,7 +50,7 @@ class DirectIO:
     def read(self, fd: int, offset: int, length: int) -> memoryview | None:
         """Return bytes of a file that ``open_direct`` opened, or None when it ends before. Raises OSError.
 
-        Whoever keeps the view, or a part of it, keeps all of a buffer of 2 MiB or a multiple of it.
+        Whoever keeps the view, or a part of it, keeps all of the memory that was lent for it.
         """
         skip = offset % _ALIGNED
         aligned = -(-(skip + length) // _ALIGNED) * _ALIGNED
@@ -113,63 +104,6 @@ class DirectIO:
         for start, end in ((0, first), (last, len(data))):
             if start < end:
                 _write(path, offset + start, view[start:end], 0)
-
-
-class _Loan(weakref.ref[object]):
-    """A reference to a run of pages that is lent, which says which those are: the first, and how many."""
-
-    pages: tuple[int, int]
-
-
-class _Memory:
-    """Memory in huge pages, lent in runs of them.
-
-    All of it is one mapping, so that pages once touched serve for runs of any length: the kernel clears a page before
-    it is used first, which takes as long as to read it from the disk.
-    """
-
-    def __init__(self, bytes_max: int) -> None:
-        pages = bytes_max // _HUGE
-        # Longer by a huge page, so that it has an aligned part; what is not used of it takes no memory.
-        self._mapping = mmap.mmap(-1, (pages + 1) * _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        with contextlib.suppress(OSError):  # a kernel without them
-            self._mapping.madvise(mmap.MADV_HUGEPAGE)
-        self._start = -ctypes.addressof(ctypes.c_char.from_buffer(self._mapping)) % _HUGE
-        self._used = bytearray(pages)
-        self._loans: dict[int, _Loan] = {}
-        """By the first page."""
-        self._ended: deque[_Loan] = deque()
-        """Those that nobody has a view of any more. The last view can go at any time, even while the lock is held."""
-        self._lock = threading.Lock()
-
-    @property
-    def bytes(self) -> int:
-        """How much is lent."""
-        with self._lock:
-            self._take_back()
-            return sum(self._used) * _HUGE
-
-    def take(self, length: int) -> memoryview | None:
-        """Return aligned memory of that length or more until nobody has a view of it any more; None if none is left."""
-        pages = -(-length // _HUGE)
-        with self._lock:
-            self._take_back()
-            # Long runs from one end, short ones from the other: those that stay do not break up the room for the rest.
-            find = self._used.find if pages < _LONG_PAGES else self._used.rfind
-            first = find(bytes(pages))
-            if first < 0:
-                return None
-            self._used[first : first + pages] = bytes([1]) * pages
-            run = (ctypes.c_char * (pages * _HUGE)).from_buffer(self._mapping, self._start + first * _HUGE)
-            self._loans[first] = _Loan(run, self._ended.append)
-            self._loans[first].pages = first, pages
-        return memoryview(run).cast("B")
-
-    def _take_back(self) -> None:
-        while self._ended:
-            first, pages = self._ended.popleft().pages
-            self._used[first : first + pages] = bytes(pages)
-            del self._loans[first]
 
 
 @contextlib.contextmanager

@@ -6,13 +6,15 @@ from collections import OrderedDict
 from pathlib import Path
 
 from storefs.cache.direct import DirectIO, open_direct
+from storefs.cache.lending import Pieces
 from storefs.core.ranges import Span, SpanSet
 from storefs.errors import NoSpace, StorefsError
 from storefs.model import Buffer, ShardId
 from storefs.vault.vault import Vault
 
 _FDS_MAX = 128
-_BLOCK_MEMORY_BYTES = 8 << 20
+_BLOCK_BYTES_MAX = 512 << 10
+_BLOCKS_AT_A_TIME = 4
 _PREFIX = b"parts:"
 _SPAN = struct.Struct("<QQ")
 
@@ -29,7 +31,7 @@ class ShardFiles:
         self._vault = vault
         self._direct = direct
         # Theirs are given back at once: they have not to wait until something that was read ahead is wanted.
-        self._direct_blocks = DirectIO(_BLOCK_MEMORY_BYTES)
+        self._direct_blocks = DirectIO(Pieces(_BLOCKS_AT_A_TIME, _BLOCK_BYTES_MAX))
         self._parts: dict[ShardId, SpanSet] = {}
         self._fds: OrderedDict[tuple[ShardId, bool], int] = OrderedDict()
         """By shard, and whether it is for direct reads."""

@@ -45,10 +45,14 @@ class Stream:
         self.run, self._read = self.run + self._read, end - start
         self.next = max(self.next, end)
 
+    @property
+    def is_long(self) -> bool:
+        """Whether it is read ahead: it went on for long enough, or has a window from its beginning."""
+        return self.window > 0 or self.run >= _RUN_BYTES_MIN
+
     def widen(self, most: int) -> None:
-        """Let the window grow as the stream goes on, up to ``most`` bytes."""
-        if self.window or self.run >= _RUN_BYTES_MIN:
-            self.window = min(most, max(_FIRST_WINDOW, self.window, min(2 * self.window, _WINDOW_PER_RUN * self.run)))
+        """Let the window of a long stream grow as it goes on, up to ``most`` bytes."""
+        self.window = min(most, max(_FIRST_WINDOW, self.window, min(2 * self.window, _WINDOW_PER_RUN * self.run)))
 
 
 class Streams:
@@ -89,7 +93,8 @@ class Streams:
     def _near(self, start: int, end: int) -> Stream | None:
         """Take the stream out of the list that a read belongs to without being the expected one."""
         for expected, stream in self._streams.items():
-            near = min(stream.window, _NEAR_BYTES)
-            if near and start <= expected + near and end + near >= expected:
-                return self._streams.pop(expected)
+            if stream.window:
+                near = min(stream.window, _NEAR_BYTES)
+                if start <= expected + near and end + near >= expected:
+                    return self._streams.pop(expected)
         return None

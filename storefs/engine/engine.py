@@ -11,6 +11,7 @@ import trio
 from storefs.cache.chunks import ChunkCache, DecodedChunks
 from storefs.cache.direct import DirectIO
 from storefs.cache.home import CacheHome
+from storefs.cache.lending import Memory
 from storefs.cache.shards import ShardFiles
 from storefs.cache.staging import Staging
 from storefs.core.chunking import Chunker
@@ -153,7 +154,7 @@ async def running(
     snapshots = Snapshots(world.store, world.offload, limits)
     tree = await _open_tree(home, info, snapshots)
     vault = Vault(home.vault)
-    files = ShardFiles(home.shards, vault, DirectIO(limits.direct_bytes))
+    files = ShardFiles(home.shards, vault, DirectIO(Memory(limits.direct_bytes)))
     staging = Staging(home.staging)
     aside = Aside(tree, world.offload)
     try:

@@ -86,7 +86,7 @@ class Reader:
         """Return what holds the bytes of a range, in order: staged pieces, and extents where nothing is staged."""
         staged = self._drafts.pieces(ino, start, end)
         if not staged:
-            return [*self._parts(ino, start, end)]
+            return [extent.between(start, end) for extent in self._tree.extents.overlapping(ino, start, end)]
         extents = [part for gap in gaps(staged, start, end) for part in self._parts(ino, gap.start, gap.end)]
         return sorted([*staged, *extents], key=lambda part: part.offset)
 

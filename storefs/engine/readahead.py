@@ -99,9 +99,9 @@ class ReadAhead:
             whole = file.streams.jumps == _JUMPS_MIN and not file.whole
             if size >= self._limits.whole_bytes and (whole or (file.tensors is None and self._tensors.is_near(ino))):
                 self._nursery.start_soon(self._look, ino, file, size, whole)
-        stream.widen(self._share(stream, now_s))
-        if not stream.window:
+        if not stream.is_long:
             return stream.run
+        stream.widen(self._share(stream, now_s))
         self._fetch_ahead(ino, file, stream, size)
         return stream.window
 

@@ -6,6 +6,7 @@ import pytest
 
 from storefs.cache.blocks import BlockChecks
 from storefs.cache.direct import DirectIO
+from storefs.cache.lending import Memory
 from storefs.cache.shards import ShardFiles
 from storefs.core.digest import CHECKED_BYTES, chunk_id
 from storefs.errors import Corrupt
@@ -22,7 +23,7 @@ SIZE = 19 * CHECKED_BYTES + 123
 def files(tmp_path):
     vault = Vault(tmp_path / "vault.sqlite")
     (tmp_path / "shards").mkdir()
-    files = ShardFiles(tmp_path / "shards", vault, DirectIO(8 << 20))
+    files = ShardFiles(tmp_path / "shards", vault, DirectIO(Memory(8 << 20)))
     yield files
     files.close()
     vault.close()

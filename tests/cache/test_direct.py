@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from storefs.cache.direct import DirectIO, open_direct
+from storefs.cache.lending import Memory
 from storefs.testing.world import noise
 
 SIZE = (3 << 20) + 12_345
@@ -38,7 +39,7 @@ def ranges(seed, count):
 
 
 def test_every_range_is_read_as_it_is(file, opened, seed):
-    data, reads = file.read_bytes(), DirectIO(8 << 20)
+    data, reads = file.read_bytes(), DirectIO(Memory(8 << 20))
     for start, length in ranges(seed, 200):
         assert reads.read(opened, start, length) == data[start : start + length]
     assert reads.read(opened, SIZE - 1, 1) == data[-1:]
@@ -46,7 +47,7 @@ def test_every_range_is_read_as_it_is(file, opened, seed):
 
 
 def test_nothing_is_read_behind_the_end(opened):
-    reads = DirectIO(8 << 20)
+    reads = DirectIO(Memory(8 << 20))
     assert reads.read(opened, SIZE - 1, 2) is None
     assert reads.read(opened, SIZE, 1) is None
     assert reads.read(opened, SIZE + 100_000, 1) is None
@@ -76,7 +77,7 @@ def _drop_pages(path):
 
 
 def test_it_is_past_the_page_cache(bare):
-    direct, fd = DirectIO(8 << 20), open_direct(bare)
+    direct, fd = DirectIO(Memory(8 << 20)), open_direct(bare)
     _drop_pages(bare)
     assert direct.read(fd, 5, 900_000) == bytes(900_000)
     os.close(fd)
@@ -101,7 +102,7 @@ def _is_cached(path):
 
 
 def test_memory_is_used_again_but_not_while_somebody_looks_at_it(file, opened, seed):
-    data, reads, dice = file.read_bytes(), DirectIO(16 << 20), random.Random(seed)
+    data, reads, dice = file.read_bytes(), DirectIO(Memory(16 << 20)), random.Random(seed)
     kept = []
     for start, length in ranges(seed, 500):
         view = reads.read(opened, start, length)
@@ -119,7 +120,7 @@ def test_memory_is_used_again_but_not_while_somebody_looks_at_it(file, opened, s
 
 
 def test_when_all_memory_is_in_use_reads_are_ordinary(file, opened):
-    data, reads = file.read_bytes(), DirectIO(2 * BUFFER)
+    data, reads = file.read_bytes(), DirectIO(Memory(2 * BUFFER))
     held = [reads.read(opened, at, 10) for at in range(5)]
     assert held == [data[at : at + 10] for at in range(5)]
     assert reads.bytes == 2 * BUFFER
@@ -131,7 +132,7 @@ def test_when_all_memory_is_in_use_reads_are_ordinary(file, opened):
 
 
 def test_what_is_lent_is_nobody_elses_and_all_of_it_comes_back(seed):
-    dice, direct, held = random.Random(seed), DirectIO(64 << 20), []
+    dice, direct, held = random.Random(seed), DirectIO(Memory(64 << 20)), []
     refused = 0
     for number in range(2000):
         view = direct.memory(dice.randrange(4096), dice.randrange(256 << 10, 20 << 20))
@@ -152,7 +153,7 @@ def test_what_is_lent_is_nobody_elses_and_all_of_it_comes_back(seed):
 
 
 def test_memory_comes_back_from_any_thread():
-    direct = DirectIO(8 << 20)
+    direct = DirectIO(Memory(8 << 20))
     views = [direct.memory(0, 1 << 20) for _ in range(4)]
     assert direct.lacks_memory(0, 1 << 20)
     assert not direct.lacks_memory(0, 1000), "so little is written the ordinary way"
@@ -180,7 +181,7 @@ def test_a_file_system_without_direct_reads(file, monkeypatch, where):
     monkeypatch.setattr(os, "preadv", reading)
     fd = open_direct(file)
     try:
-        assert DirectIO(8 << 20).read(fd, 1000, 10_000) == file.read_bytes()[1000:11_000]
+        assert DirectIO(Memory(8 << 20)).read(fd, 1000, 10_000) == file.read_bytes()[1000:11_000]
     finally:
         os.close(fd)
 
@@ -194,12 +195,12 @@ def test_other_failures_are_told(tmp_path, opened, monkeypatch):
 
     monkeypatch.setattr(os, "preadv", broken)
     with pytest.raises(OSError, match="broken"):
-        DirectIO(8 << 20).read(opened, 0, 10)
+        DirectIO(Memory(8 << 20)).read(opened, 0, 10)
 
 
 def test_every_range_is_written_as_it_is(tmp_path, seed):
     """In any order, as parts of a shard come in; with nothing but holes between them."""
-    path, direct, dice = tmp_path / "file", DirectIO(64 << 20), random.Random(seed)
+    path, direct, dice = tmp_path / "file", DirectIO(Memory(64 << 20)), random.Random(seed)
     data, wanted, direct_ones = noise(seed, SIZE), bytearray(SIZE), 0
     for start, length in ranges(seed, 120):
         memory = direct.memory(start, length) if dice.random() < 0.8 else None
@@ -235,7 +236,7 @@ def test_a_file_system_without_direct_writes(tmp_path, seed, monkeypatch):
     def refuse():
         raise OSError(errno.EINVAL, "no")
 
-    flags, direct, path = writes(monkeypatch, refuse), DirectIO(64 << 20), tmp_path / "file"
+    flags, direct, path = writes(monkeypatch, refuse), DirectIO(Memory(64 << 20)), tmp_path / "file"
     for at in (7, 3 << 20, 6 << 20):
         memory = direct.memory(at, 1 << 20)
         memory[:] = noise(seed, 1 << 20)
@@ -249,14 +250,14 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(os, "pwrite", lambda *_: refuse())
-    direct = DirectIO(64 << 20)
+    direct = DirectIO(Memory(64 << 20))
     memory = direct.memory(0, 1 << 20)
     with pytest.raises(OSError, match="full"):
         direct.write(tmp_path / "file", 0, memory, direct=True)
 
 
 def test_threads_do_not_get_each_others_memory(file, seed):
-    data, reads, wrong = file.read_bytes(), DirectIO(10 << 20), []
+    data, reads, wrong = file.read_bytes(), DirectIO(Memory(10 << 20)), []
 
     def work(number):
         dice, kept = random.Random(f"{seed} {number}"), []

@@ -4,6 +4,7 @@ import pytest
 
 from storefs.cache.chunks import ChunkCache, DecodedChunks
 from storefs.cache.direct import DirectIO
+from storefs.cache.lending import Memory
 from storefs.cache.shards import ShardFiles
 from storefs.model import ChunkId, ChunkPlace, Codec, ShardId
 from storefs.testing.world import noise
@@ -20,7 +21,7 @@ def start(tmp_path):
 
     def open_files():
         vault = Vault(tmp_path / "vault.sqlite")
-        files = ShardFiles(tmp_path / "shards", vault, DirectIO(8 << 20))
+        files = ShardFiles(tmp_path / "shards", vault, DirectIO(Memory(8 << 20)))
         opened.extend((files, vault))
         return files, ChunkCache(vault, files)
 

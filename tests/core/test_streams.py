@@ -10,7 +10,8 @@ MOST = 64 * MIB
 
 def read(streams, start, length, *, jump_window=0):
     stream = streams.note(start, start + length, jump_window=jump_window)
-    stream.widen(MOST)
+    if stream.is_long:
+        stream.widen(MOST)
     return stream
 
 
