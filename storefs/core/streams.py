@@ -22,26 +22,33 @@ _RUN_BYTES_MIN = 256 << 10
 _WINDOW_PER_RUN = 8
 
 
+_LEFT_READS = 2 * STREAMS_MAX
+"""A stream that was not read for so many reads of the file was left: those that go on come again before that."""
+
+
 class Stream:
     """What is read in order.
 
     Attributes:
-        start: where it began, bytes, or was taken up again after others were read.
+        start: where it began, bytes, or was taken up again after it was left.
         next: where the next read is expected.
         run: how many bytes it had read before the last read: one read says nothing of the next.
         window: how much behind ``next`` is worth to be fetched; 0 while it is too short to tell.
         fetched: up to where that was done.
     """
 
-    __slots__ = ("_read", "fetched", "next", "run", "start", "window")
+    __slots__ = ("_last", "_read", "fetched", "next", "run", "start", "window")
 
     def __init__(self, start: int, window: int) -> None:
         self.start = self.next = self.fetched = start
-        self._read = self.run = 0
+        self._read = self.run = self._last = 0
         self.window = window
 
-    def go_on(self, start: int, end: int) -> None:
-        """Take in that ``start`` to ``end`` are read."""
+    def go_on(self, start: int, end: int, number: int) -> None:
+        """Take in that ``start`` to ``end`` are read, by the read of this number."""
+        if self._last and number > self._last + _LEFT_READS:
+            self.start = start
+        self._last = number
         self.run, self._read = self.run + self._read, end - start
         self.next = max(self.next, end)
 
@@ -63,13 +70,13 @@ class Streams:
         last: the stream of the last read.
     """
 
-    __slots__ = ("_streams", "jumps", "last")
+    __slots__ = ("_reads", "_streams", "jumps", "last")
 
     def __init__(self) -> None:
         self._streams: OrderedDict[int, Stream] = OrderedDict()
         """By where each is expected to go on."""
         self.last: Stream | None = None
-        self.jumps = 0
+        self.jumps = self._reads = 0
 
     def note(self, start: int, end: int, *, jump_window: int) -> Stream:
         """Return the stream that a read of ``start`` to ``end`` belongs to, with that read.
@@ -81,9 +88,8 @@ class Streams:
             first = self.last is None
             self.jumps += not first
             stream = Stream(start, _FIRST_WINDOW if first and start == 0 else jump_window)
-        if stream is not self.last:
-            stream.start = start
-        stream.go_on(start, end)
+        self._reads += 1
+        stream.go_on(start, end, self._reads)
         self._streams[stream.next] = stream
         if len(self._streams) > STREAMS_MAX:
             self._streams.popitem(last=False)

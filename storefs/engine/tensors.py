@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from storefs.core.modelfile import HEAD_BYTES, header_bytes, is_model, tensor_ends
 from storefs.engine.fetch import Fetcher
@@ -10,6 +11,9 @@ from storefs.tree.tree import Tree
 
 _HEADER_BYTES_MAX = 1 << 20
 """Longer headers, of some 10,000 tensors, are not looked through."""
+
+_LONG_BYTES = 8 << 20
+"""The ends of shorter tensors are passed over: to fetch some of them too many costs less than to wait for each."""
 
 _AROUND_BYTES = 4 << 20
 """Of a mapping the kernel reads what lies around the place that is touched: the end of the tensor before as well."""
@@ -20,7 +24,7 @@ _OVER_BYTES = 2 * _AROUND_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
-    """What is known of the tensors in a file: whether it has some, and where they end, ascending, if it says so."""
+    """What a file says of its tensors: whether it has some, and, if known, where long ones end, ascending."""
 
     any: bool
     ends: Sequence[int] = ()
@@ -55,7 +59,10 @@ class TensorFiles:
         if not is_model(head, size):
             return NO_TENSORS
         length = header_bytes(head, size)
-        return Tensors(True, tensor_ends(await self._start(ino, length)) if length <= _HEADER_BYTES_MAX else ())
+        if not 0 < length <= _HEADER_BYTES_MAX:
+            return Tensors(any=True)
+        ends = [length, *tensor_ends(await self._start(ino, length))]
+        return Tensors(any=True, ends=[end for start, end in pairwise(ends) if end - start >= _LONG_BYTES])
 
     async def _start(self, ino: int, length: int) -> bytes:
         """Return the first ``length`` bytes of a file, those in front of its first hole."""

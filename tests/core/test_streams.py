@@ -93,10 +93,15 @@ def test_a_window_shrinks_to_what_there_is_room_for():
     assert stream.window == 4 * MIB
 
 
-def test_where_a_stream_began_or_was_taken_up_again():
-    streams = Streams()
-    read(streams, 100 * MIB, MIB)
-    assert read(streams, 101 * MIB, MIB).start == 100 * MIB
-    read(streams, 500 * MIB, MIB)
-    assert read(streams, 102 * MIB, MIB).start == 102 * MIB
-    assert read(streams, 103 * MIB, MIB).start == 102 * MIB
+def test_where_a_stream_began_or_was_taken_up_again(seed):
+    dice, streams = random.Random(seed), Streams()
+    for at in range(100 * MIB, 120 * MIB, MIB):
+        assert read(streams, at, MIB).start == 100 * MIB
+        assert read(streams, 400 * MIB + at, MIB).start == 500 * MIB, "two readers in turns"
+    for _ in range(10):
+        read(streams, dice.randrange(1 << 40), MIB)
+    assert read(streams, 120 * MIB, MIB).start == 100 * MIB
+    for at in range(600 * MIB, 640 * MIB, MIB):
+        read(streams, at, MIB)
+    assert read(streams, 121 * MIB, MIB).start == 121 * MIB
+    assert read(streams, 122 * MIB, MIB).start == 121 * MIB

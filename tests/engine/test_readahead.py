@@ -155,7 +155,7 @@ async def test_nothing_is_fetched_behind_the_tensor_that_is_touched(
 ):
     """Unless somebody goes on in order far behind its end."""
     mib = 1 << 20
-    ends = [40 * mib, 100 * mib, 200 * mib]
+    ends = [40 * mib, 100 * mib, 200 * mib, *range(201 * mib, 300 * mib, mib)]
     header = json.dumps({str(end): {"data_offsets": [0, end]} for end in ends}).encode()
     ino = await make(safetensors(seed, header))
     ends = [8 + len(header) + end for end in ends]
@@ -178,6 +178,7 @@ async def test_nothing_is_fetched_behind_the_tensor_that_is_touched(
         assert await go_on(99 * mib, 104 * mib) == 0, "the kernel reads ahead of the program"
         assert await go_on(104 * mib, 120 * mib) > 150 * mib, "the program goes on"
         assert await go_on(38 * mib, 60 * mib) == ends[1], "touched behind the end of the one before"
+        assert await go_on(201 * mib, 230 * mib) > 250 * mib, "short ones are fetched in advance"
 
 
 async def test_samples_of_a_tensor_file_on_this_disk_bring_nothing_more(
