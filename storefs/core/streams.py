@@ -21,7 +21,6 @@ _RUN_BYTES_MIN = 256 << 10
 
 _WINDOW_PER_RUN = 8
 
-
 _LEFT_READS = 2 * STREAMS_MAX
 """A stream that was not read for so many reads of the file was left: those that go on come again before that."""
 
