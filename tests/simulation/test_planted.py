@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 
 import pytest
+import trio
 
 from storefs.core import commitheader, keys
 from storefs.core.ranges import Span
@@ -40,6 +41,7 @@ def commit_before_its_shards(patch):
     async def put(self, intent):
         with contextlib.suppress(PreconditionFailed):
             await self._store.put_if_absent(keys.journal(intent.seq), intent.object)
+        await trio.sleep(1)  # on the clock of the simulation: as long as large shards take
         await upload(self)
         return await original(self, intent)
 
