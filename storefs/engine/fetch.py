@@ -37,8 +37,9 @@ _DISK_BYTES = (8 << 20) - (8 << 10)
 
 @dataclass(slots=True)
 class _Flight:
-    """A chunk on its way: what arrived, or why it did not."""
+    """A chunk on its way: what arrived, or why it did not. With ``ahead`` nobody waited for it when it began."""
 
+    ahead: bool = False
     landed: trio.Event = field(default_factory=trio.Event)
     outcome: Outcome | None = None
 
@@ -113,18 +114,19 @@ class Fetcher:
 
     async def get(self, chunk: ChunkId) -> Buffer:
         """Return a chunk's content. Raises StoreError and its kinds, Corrupt when no source has the right bytes."""
-        data = self.now(chunk)
-        if data is not None:
-            return data
-        self.bring([chunk])
-        flight = self._flights.get(chunk)
-        if flight is None:
-            raise Corrupt(f"no shard holds the chunk {chunk.hex()}")
-        await flight.landed.wait()
-        if isinstance(flight.outcome, Buffer):
-            return flight.outcome
-        assert flight.outcome is not None
-        raise flight.outcome
+        while (data := self.now(chunk)) is None:
+            self.bring([chunk])
+            flight = self._flights.get(chunk)
+            if flight is None:
+                raise Corrupt(f"no shard holds the chunk {chunk.hex()}")
+            await flight.landed.wait()
+            if isinstance(flight.outcome, Buffer):
+                return flight.outcome
+            assert flight.outcome is not None
+            # The store is asked once only for what is fetched ahead: this reader's own request has more patience.
+            if not (flight.ahead and flight.outcome.retryable):
+                raise flight.outcome
+        return data
 
     def bring(self, chunks: Sequence[ChunkId], *, ahead: bool = False) -> None:
         """Start to bring chunks into memory (and the cache), those that are not there or on their way.
@@ -175,15 +177,15 @@ class Fetcher:
 
     def bring_span(self, shard: ShardId, span: Span, places: Sequence[ChunkPlace], *, ahead: bool = False) -> None:
         """Start to bring a range of a shard to this disk, and the chunks at ``places`` inside it into memory."""
-        flights = [self._take_off(place) for place in places]
+        flights = [self._take_off(place, ahead=ahead) for place in places]
         self._nursery.start_soon(self._fly_from_store, self._trips.begin(shard, span, ahead=ahead), places, flights)
 
     def is_flying(self, chunk: ChunkId) -> bool:
         """Whether a chunk is on its way."""
         return chunk in self._flights
 
-    def _take_off(self, place: ChunkPlace) -> _Flight:
-        flight = self._flights[place.chunk] = _Flight()
+    def _take_off(self, place: ChunkPlace, *, ahead: bool = False) -> _Flight:
+        flight = self._flights[place.chunk] = _Flight(ahead)
         return flight
 
     def _land(self, place: ChunkPlace, flight: _Flight, outcome: Outcome) -> None:

@@ -59,6 +59,30 @@ async def test_who_reads_in_order_does_not_wait(make, world, tmp_path, autojump_
         assert waited <= 10
 
 
+async def test_who_waits_for_what_is_fetched_ahead_waits_for_the_store(make, world, tmp_path, autojump_clock, seed):
+    """What is fetched ahead is not asked for twice, but a reader has nobody who tries again for it."""
+    data = noise(seed, SIZE)
+    ino = await make(data)
+
+    async def slow(request):
+        if request.key.startswith(keys.SHARDS):
+            await trio.sleep(0.1)
+
+    async with world.engine_at(tmp_path / "two", LIMITS) as volume, trio.open_nursery() as nursery:
+        world.store.before = slow
+
+        async def go_away_for_a_while():
+            world.faults.away = True
+            await trio.sleep(volume.engine.limits.store_deadline_s - 10)
+            world.faults.away = False
+
+        for at in range(0, SIZE, STEP):
+            if at == SIZE // 2:
+                nursery.start_soon(go_away_for_a_while)
+                await trio.sleep(0)
+            assert await read(volume, ino, at, STEP) == data[at : at + STEP]
+
+
 async def test_random_reads_of_other_files_bring_nothing_more(make, world, tmp_path, autojump_clock, seed):
     data = noise(seed, SIZE)
     ino = await make(data)
