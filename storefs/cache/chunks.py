@@ -16,9 +16,6 @@ _PREFIX = b"chunk:"
 _TOGETHER_BYTES_MAX = 8 << 20
 """Payloads that lie within so many bytes are read in one go."""
 
-_USED_BYTES = 16 << 20
-"""How much of what was read to its end stays in memory: more than the kernel reads ahead at a time."""
-
 _ENTRY_BYTES = 256
 """What an entry of a dictionary and its objects take besides the bytes themselves."""
 
@@ -29,8 +26,8 @@ class DecodedChunks:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._contents: OrderedDict[ChunkId, Buffer] = OrderedDict()
-        self._used: OrderedDict[ChunkId, int] = OrderedDict()
-        self._used_bytes = 0
+        self._unread: dict[ChunkId, int] = {}
+        """How many bytes are left to be read, of those that were read in part."""
         self.bytes = 0
 
     def get(self, chunk: ChunkId) -> Buffer | None:
@@ -49,22 +46,30 @@ class DecodedChunks:
         while self.bytes > self._bytes_max and len(self._contents) > 1:
             self._drop(next(iter(self._contents)))
 
-    def mark_used(self, chunk: ChunkId) -> None:
-        """Take note that a chunk was read to its end: the kernel has it now, and will hardly ask for it again.
+    def note_read(self, chunk: ChunkId, length: int) -> None:
+        """Take note that so many bytes of a chunk were read.
 
-        It leaves a little later, for the kernel does not ask for everything in order.
+        Once that were all, it leaves: the kernel has them now, and will hardly ask again. They are counted, for it does
+        not ask in order.
         """
         data = self._contents.get(chunk)
-        if data is None or chunk in self._used:
+        if data is None:
             return
-        self._used[chunk] = len(data)
-        self._used_bytes += len(data)
-        while self._used_bytes > min(_USED_BYTES, self._bytes_max // 2):
-            self._drop(next(iter(self._used)))
+        left = self._unread.get(chunk, len(data)) - length
+        if left > 0:
+            self._unread[chunk] = left
+        else:
+            self._drop(chunk)
+
+    def shrink(self, length: int) -> None:
+        """Let the longest unused leave, so many bytes or more of them."""
+        goal = self.bytes - length
+        while self._contents and self.bytes > goal:
+            self._drop(next(iter(self._contents)))
 
     def _drop(self, chunk: ChunkId) -> None:
         self.bytes -= len(self._contents.pop(chunk)) + _ENTRY_BYTES
-        self._used_bytes -= self._used.pop(chunk, 0)
+        self._unread.pop(chunk, None)
 
 
 class ChunkCache:

@@ -7,8 +7,8 @@ in order so far, as the kernel does for its own files: little where samples are 
 
 from collections import OrderedDict
 
-STREAMS_MAX = 16
-"""How many readers in order are told apart in one file."""
+STREAMS_MAX = 64
+"""How many readers in order are told apart in one file. With one more, each is forgotten before he goes on."""
 
 _NEAR_BYTES = 4 << 20
 """Reads this far from where one was expected still belong to a stream with such a window: the kernel sends its own
@@ -21,34 +21,35 @@ _RUN_BYTES_MIN = 256 << 10
 
 _WINDOW_PER_RUN = 8
 
-_LEFT_READS = 2 * STREAMS_MAX
-"""A stream that was not read for so many reads of the file was left: those that go on come again before that."""
+_LEFT_BYTES = 256 << 20
+"""A stream was left when so much of the file was read since: who goes on comes again before that, even if he waits for
+the store and many others do not. Who begins where it ended does so by chance.
+"""
 
 
 class Stream:
     """What is read in order.
 
     Attributes:
-        start: where it began, bytes, or was taken up again after it was left.
+        start: where it began, bytes.
         next: where the next read is expected.
         run: how many bytes it had read before the last read: one read says nothing of the next.
+        read: how much of the file had been read by anybody when it was read last, bytes.
         window: how much behind ``next`` is worth to be fetched; 0 while it is too short to tell.
         fetched: up to where that was done.
     """
 
-    __slots__ = ("_last", "_read", "fetched", "next", "run", "start", "window")
+    __slots__ = ("_length", "fetched", "next", "read", "run", "start", "window")
 
     def __init__(self, start: int, window: int) -> None:
         self.start = self.next = self.fetched = start
-        self._read = self.run = self._last = 0
+        self._length = self.run = self.read = 0
         self.window = window
 
-    def go_on(self, start: int, end: int, number: int) -> None:
-        """Take in that ``start`` to ``end`` are read, by the read of this number."""
-        if self._last and number > self._last + _LEFT_READS:
-            self.start = start
-        self._last = number
-        self.run, self._read = self.run + self._read, end - start
+    def go_on(self, start: int, end: int, read: int) -> None:
+        """Take in that ``start`` to ``end`` are read, as the last of ``read`` bytes of the file."""
+        self.read = read
+        self.run, self._length = self.run + self._length, end - start
         self.next = max(self.next, end)
 
     @property
@@ -69,37 +70,45 @@ class Streams:
         last: the stream of the last read.
     """
 
-    __slots__ = ("_reads", "_streams", "jumps", "last")
+    __slots__ = ("_ahead", "_read", "_streams", "jumps", "last")
 
     def __init__(self) -> None:
         self._streams: OrderedDict[int, Stream] = OrderedDict()
         """By where each is expected to go on."""
+        self._ahead: dict[Stream, None] = {}
+        """Those with a window: where only samples are drawn there is none to be looked through."""
         self.last: Stream | None = None
-        self.jumps = self._reads = 0
+        self.jumps = self._read = 0
 
     def note(self, start: int, end: int, *, jump_window: int) -> Stream:
         """Return the stream that a read of ``start`` to ``end`` belongs to, with that read.
 
         One that begins with a jump has ``jump_window``.
         """
-        stream = self._streams.pop(start, None) or self._near(start, end)
+        if self.last is not None and self.last.window:
+            self._ahead[self.last] = None
+        self._read += end - start
+        stream = self._streams.pop(start, None) or (self._near(start, end) if self._ahead else None)
+        if stream is not None and stream.read + _LEFT_BYTES < self._read:
+            self._ahead.pop(stream, None)
+            stream = None
         if stream is None:
             first = self.last is None
             self.jumps += not first
             stream = Stream(start, _FIRST_WINDOW if first and start == 0 else jump_window)
-        self._reads += 1
-        stream.go_on(start, end, self._reads)
+        stream.go_on(start, end, self._read)
+        if stream.next in self._streams:  # it caught up with another, or went the same way
+            self._ahead.pop(self._streams.pop(stream.next), None)
         self._streams[stream.next] = stream
         if len(self._streams) > STREAMS_MAX:
-            self._streams.popitem(last=False)
+            self._ahead.pop(self._streams.popitem(last=False)[1], None)
         self.last = stream
         return stream
 
     def _near(self, start: int, end: int) -> Stream | None:
         """Take the stream out of the list that a read belongs to without being the expected one."""
-        for expected, stream in self._streams.items():
-            if stream.window:
-                near = min(stream.window, _NEAR_BYTES)
-                if start <= expected + near and end + near >= expected:
-                    return self._streams.pop(expected)
+        for stream in self._ahead:
+            near = min(stream.window, _NEAR_BYTES)
+            if start <= stream.next + near and end + near >= stream.next:
+                return self._streams.pop(stream.next)
         return None

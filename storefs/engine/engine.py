@@ -220,8 +220,9 @@ async def _assemble(
             tree.local.put("machine_boot", world.machine_boot)
         # If the power goes, the next start has to see that this one was not a clean end.
         await offload.run(sync_log, home.tree)
-    trips = Trips(tree, store, cache, offload, limits, nursery)
-    fetcher = Fetcher(tree, trips, cache, DecodedChunks(limits.decoded_bytes), offload, limits, nursery)
+    decoded = DecodedChunks(limits.decoded_bytes)
+    trips = Trips(tree, store, cache, decoded, offload, limits, nursery)
+    fetcher = Fetcher(tree, trips, cache, decoded, offload, limits, nursery)
     neighbours = Neighbours(tree, fetcher, trips, cache, references, world.kernel, offload, limits, nursery, pushes=ro)
     read_ahead = ReadAhead(tree, fetcher, trips, cache, limits, nursery)
     reader = Reader(tree, drafts, fetcher, neighbours, read_ahead, cache, limits)

@@ -90,16 +90,25 @@ class Fetcher:
                 return self._block(place, extent, ahead)
         if data is None:
             return None
-        if ahead and extent.skip + extent.length == len(data):
-            self._decoded.mark_used(extent.chunk)
         return memoryview(data)[extent.skip : extent.skip + extent.length]
 
     async def part(self, extent: Extent) -> memoryview:
-        """Return the bytes of an extent. Raises as ``get``."""
+        """Return the bytes of an extent; they go to the kernel now. Raises as ``get``."""
         data = await self.get(extent.chunk)
-        if extent.skip + extent.length == len(data):
-            self._decoded.mark_used(extent.chunk)
+        self.note_read(extent)
         return memoryview(data)[extent.skip : extent.skip + extent.length]
+
+    def copy(self, extent: Extent) -> bytes | None:
+        """Return the bytes of an extent, apart from its chunk, if that is in memory, else None."""
+        data = self._decoded.get(extent.chunk)
+        if data is None:
+            return None
+        self.note_read(extent)
+        return bytes(memoryview(data)[extent.skip : extent.skip + extent.length])
+
+    def note_read(self, extent: Extent) -> None:
+        """Take note that the bytes of an extent go to the kernel now."""
+        self._decoded.note_read(extent.chunk, extent.length)
 
     def _block(self, place: ChunkPlace, extent: Extent, ahead: int) -> memoryview | None:
         try:

@@ -95,8 +95,8 @@ class Pasts:
         taken = await self._snapshots.fetch(keys.named_snapshot(name), path)
         await self._offload.run(snapshot.adopt, path, taken)
         tree = Tree(path)
-        trips = Trips(tree, self._store, self._cache, self._offload, self._limits, self._nursery)
         decoded = DecodedChunks(self._limits.decoded_bytes // _DECODED_PART)
+        trips = Trips(tree, self._store, self._cache, decoded, self._offload, self._limits, self._nursery)
         fetcher = Fetcher(tree, trips, self._cache, decoded, self._offload, self._limits, self._nursery)
         neighbours = Neighbours(
             tree, fetcher, trips, self._cache, References(), self._kernel, self._offload, self._limits,

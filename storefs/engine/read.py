@@ -49,7 +49,10 @@ class Reader:
                 data = self._neighbours.now(ino, one.chunk)
                 return [_cut(data, one)] if data is not None else None
             found = self._fetcher.part_now(one, self._read_ahead.note(ino, offset, end, size))
-            return [found] if found is not None else None
+            if found is None:
+                return None
+            self._fetcher.note_read(one)
+            return [found]
         ahead = 0
         if any(isinstance(part, Extent) for part in plan):
             ahead = self._read_ahead.note(ino, offset, end, size)
@@ -62,6 +65,9 @@ class Reader:
             if found is None:
                 return None
             contents.append(found)
+        for part in plan:
+            if isinstance(part, Extent):
+                self._fetcher.note_read(part)
         return _joined(plan, contents, offset, end)
 
     async def read(self, ino: int, offset: int, end: int, size: int) -> list[Buffer]:
@@ -74,11 +80,13 @@ class Reader:
         one = _one_extent(plan, end - offset)
         if one is not None and size <= self._limits.small_bytes:
             return [_cut(await self._neighbours.read(ino, one.chunk), one)]
-        staged = {part: self._drafts.read(part) for part in plan if isinstance(part, Piece)}
+        here: dict[Piece | Extent, Buffer] = {part: self._drafts.read(part) for part in plan if isinstance(part, Piece)}
         extents = [part for part in plan if isinstance(part, Extent)]
         self._fetcher.bring([part.chunk for part in extents])
+        # Copied: while this read waits it would keep memory that what it waits for may need.
+        here |= {part: data for part in extents if (data := self._fetcher.copy(part)) is not None}
         contents: list[Buffer] = [
-            staged[part] if isinstance(part, Piece) else await self._fetcher.part(part) for part in plan
+            here[part] if isinstance(part, Piece) or part in here else await self._fetcher.part(part) for part in plan
         ]
         return _joined(plan, contents, offset, end)
 

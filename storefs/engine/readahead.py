@@ -28,6 +28,9 @@ _FILES_MAX = 1024
 _SHARE_BYTES_MIN = 8 << 20
 """However many read at a time: shorter ranges cost the store much more."""
 
+_REST_BYTES = 2 << 20
+"""A short window is filled again when no more than that is left of it."""
+
 _FIRST_STEP_BYTES = 2 << 20
 _ACTIVE_S = 2.0
 """Who has read nothing for so long gets no share of what is read ahead."""
@@ -120,10 +123,13 @@ class ReadAhead:
         if file.tensors is not None:  # behind its end nobody knows what comes next
             target = min(target, file.tensors.end(stream.start, stream.next) or target)
         start = max(stream.next, stream.fetched)
-        if start - stream.next >= stream.window // 2 or start >= target:
+        rest = start - stream.next
+        if start >= target or rest >= min(stream.window // 2, max(stream.window - _SHARE_BYTES_MIN, _REST_BYTES)):
             return
-        room = self._limits.ahead_bytes - self._trips.ahead_bytes
-        stream.fetched = min(target, start + room)
+        # Not a shorter one where there is no room: it comes when there is, or when the reader has nothing left.
+        if rest and self._trips.ahead_bytes + target - start > self._limits.ahead_bytes:
+            return
+        stream.fetched = target
         # At first in short steps: somebody waits for the first bytes of what comes in one request until its last ones.
         step = _FIRST_STEP_BYTES if stream.run < _FIRST_STEP_BYTES else stream.window
         while start < stream.fetched:

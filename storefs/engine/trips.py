@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import trio
 
 from storefs.cache.blocks import BlockChecks
-from storefs.cache.chunks import ChunkCache
+from storefs.cache.chunks import ChunkCache, DecodedChunks
 from storefs.core import keys
 from storefs.core.ranges import Span
 from storefs.engine.limits import Limits
@@ -20,9 +20,11 @@ from storefs.tree.tree import Tree
 log = logging.getLogger(__name__)
 
 _PAUSE_S = 0.5
-_ROOM_PAUSE_S = 0.02
-_ROOM_TRIES = 50
-"""How long memory for direct I/O is waited for, where nobody waits for what is fetched."""
+_ROOM_PAUSE_S = 0.01
+_ROOM_TRIES = 30
+"""How long memory for direct I/O is waited for. Other memory has no bound, and the kernel would clear it for each range
+anew.
+"""
 
 _COPIED_BYTES = 128 << 10
 """A chunk up to this length is copied: it would keep all of a range in memory."""
@@ -55,6 +57,7 @@ class Trips:
         tree: Tree,
         store: ObjectStore,
         cache: ChunkCache,
+        decoded: DecodedChunks,
         offload: Offload,
         limits: Limits,
         nursery: trio.Nursery,
@@ -62,10 +65,12 @@ class Trips:
         self._tree = tree
         self._store = store
         self._cache = cache
+        self._decoded = decoded
         self._offload = offload
         self._limits = limits
         self._nursery = nursery
         self._slots = trio.Semaphore(limits.parallel)
+        self._takers = {to_disk: trio.Lock() for to_disk in (False, True)}
         self._writers = {to_disk: trio.Semaphore(limits.direct_writers) for to_disk in (False, True)}
         self._under_way: dict[ShardId, list[Trip]] = {}
         self.requests = 0
@@ -217,31 +222,41 @@ class Trips:
 
         A program that reads has nobody who tries again for it, unlike all others that need the store.
         """
-        span = trip.span
         until_s = trio.current_time() + self._limits.store_deadline_s
-        if trip.to_disk and large:
-            await self._wait_for_room(span)
         while True:
             try:
-                async with self._slots:
-                    self.requests += 1
-                    self.bytes += span.length
-                    # New memory for each try: in that of one that was given up something may still be written.
-                    memory = self._cache.files.memory(span.start, span.length) if large else None
-                    if memory is None:
-                        return await self._store.get(key, span.start, span.length)
-                    return memory[: await self._store.get_into(key, span.start, memory)]
+                return await self._ask(key, trip, large=large)
             except StorefsError as error:
                 if not error.retryable or trip.ahead or trio.current_time() + _PAUSE_S > until_s:
                     raise
                 log.debug("asking again for %s: %s", key, error)
             await trio.sleep(_PAUSE_S)
 
-    async def _wait_for_room(self, span: Span) -> None:
-        for _ in range(_ROOM_TRIES):
-            if not self._cache.files.lacks_memory(span.start, span.length):
-                break
-            await trio.sleep(_ROOM_PAUSE_S)
+    async def _ask(self, key: str, trip: Trip, *, large: bool) -> Buffer:
+        # New memory for each try: in that of one that was given up something may still be written.
+        memory = await self._memory(trip) if large else None
+        async with self._slots:
+            start, length = trip.span.start, trip.span.length
+            self.requests += 1
+            self.bytes += length
+            if memory is None:
+                return await self._store.get(key, start, length)
+            return memory[: await self._store.get_into(key, start, memory)]
+
+    async def _memory(self, trip: Trip) -> memoryview | None:
+        """Return memory for a range, or None: for a short one, or if none becomes free in time.
+
+        One trip at a time waits. In the end what was fetched for readers makes room, what was unused for longest first.
+        """
+        start, length = trip.span.start, trip.span.length
+        async with self._takers[trip.to_disk]:
+            for number in range(_ROOM_TRIES):
+                if not self._cache.files.lacks_memory(start, length):
+                    break
+                if number >= _ROOM_TRIES // 3 and not trip.to_disk:
+                    self._decoded.shrink(length)
+                await trio.sleep(_ROOM_PAUSE_S)
+            return self._cache.files.memory(start, length)
 
     def _keep_alone(self, places: Sequence[ChunkPlace], outcomes: list[Outcome]) -> None:
         pairs = zip(places, outcomes, strict=True)

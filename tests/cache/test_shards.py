@@ -1,5 +1,7 @@
 """Shard files: parts at their offsets, remembered over restarts; the longest unused leave first."""
 
+import random
+
 import pytest
 
 from storefs.cache.chunks import ChunkCache, DecodedChunks
@@ -144,21 +146,37 @@ def test_decoded_chunks_stay_within_their_memory():
     assert decoded.get(chunks[0]) is None
 
 
-def test_what_was_read_to_its_end_leaves_before_the_rest():
-    """A reader that goes on needs what comes, not what was: memory holds what was read ahead for it."""
-    decoded, size = DecodedChunks(64 << 20), 1 << 20
+def test_what_was_read_leaves_in_whatever_order_that_was(seed):
+    """A reader who goes on needs what comes, not what was; the kernel does not ask for it in order."""
+    dice, decoded, size = random.Random(seed), DecodedChunks(64 << 20), 1 << 20
     chunks = [ChunkId(number.to_bytes(32)) for number in range(40)]
     for chunk in chunks:
         decoded.put(chunk, bytes(size))
-        decoded.mark_used(chunk)
-        decoded.mark_used(chunk)
-    there = [decoded.get(chunk) is not None for chunk in chunks]
-    assert there == [False] * 24 + [True] * 16, "16 MiB: the kernel does not ask for everything in order"
-    assert 16 * size <= decoded.bytes < 17 * size
-    decoded.mark_used(ChunkId(bytes(31) + b"x"))
-    for number in range(100, 164):
-        decoded.put(ChunkId(number.to_bytes(32)), bytes(size))
-    assert 63 * size <= decoded.bytes <= 64 * size
+    reads = [(chunk, size // 8) for chunk in chunks for _ in range(8)]
+    dice.shuffle(reads)
+    left = dict.fromkeys(chunks, 8)
+    for chunk, length in reads:
+        assert decoded.get(chunk) is not None
+        decoded.note_read(chunk, length)
+        left[chunk] -= 1
+        assert (decoded.get(chunk) is not None) == (left[chunk] > 0)
+    assert decoded.bytes == 0
+    decoded.note_read(chunks[0], size)
+    decoded.put(chunks[0], bytes(size))
+    decoded.note_read(chunks[0], size // 2)
+    assert decoded.get(chunks[0]) is not None, "what was read of it before it came back counts no more"
+
+
+def test_the_longest_unused_make_room():
+    decoded = DecodedChunks(1 << 20)
+    chunks = [ChunkId(bytes([number]) * 32) for number in range(4)]
+    for chunk in chunks:
+        decoded.put(chunk, bytes(10_000))
+    decoded.get(chunks[0])
+    decoded.shrink(15_000)
+    assert [decoded.get(chunk) is not None for chunk in chunks] == [True, False, False, True]
+    decoded.shrink(1 << 30)
+    assert decoded.bytes == 0
 
 
 def test_a_shard_is_read_past_the_page_cache_unless_it_grows(start, seed):

@@ -93,7 +93,7 @@ def test_a_window_shrinks_to_what_there_is_room_for():
     assert stream.window == 4 * MIB
 
 
-def test_where_a_stream_began_or_was_taken_up_again(seed):
+def test_who_begins_where_a_stream_ended_that_was_left_goes_on_with_none(seed):
     dice, streams = random.Random(seed), Streams()
     for at in range(100 * MIB, 120 * MIB, MIB):
         assert read(streams, at, MIB).start == 100 * MIB
@@ -101,7 +101,44 @@ def test_where_a_stream_began_or_was_taken_up_again(seed):
     for _ in range(10):
         read(streams, dice.randrange(1 << 40), MIB)
     assert read(streams, 120 * MIB, MIB).start == 100 * MIB
-    for at in range(600 * MIB, 640 * MIB, MIB):
+    jumps = streams.jumps
+    for at in range(600 * MIB, 860 * MIB, MIB):
         read(streams, at, MIB)
-    assert read(streams, 121 * MIB, MIB).start == 121 * MIB
-    assert read(streams, 122 * MIB, MIB).start == 121 * MIB
+    again = read(streams, 121 * MIB, MIB)
+    assert (again.start, again.window) == (121 * MIB, 0)
+    assert streams.jumps == jumps + 2
+    assert read(streams, 122 * MIB, MIB) is again
+
+
+def test_a_reader_who_waits_for_the_store_is_not_taken_for_one_who_left():
+    """Ranges of 8 MiB come to each of his fellows meanwhile."""
+    streams = Streams()
+    for at in range(0, 16 * MIB, 128 * KIB):
+        for reader in range(32):
+            read(streams, (reader << 30) + at, 128 * KIB)
+    for reader in range(1, 32):
+        for at in range(16 * MIB, 24 * MIB, 128 * KIB):
+            read(streams, (reader << 30) + at, 128 * KIB)
+    assert read(streams, 16 * MIB, 128 * KIB).start == 0
+    assert streams.jumps == 31
+
+
+def test_two_who_come_to_the_same_place_are_one_from_there_on():
+    streams = Streams()
+    for at in range(0, 4 * MIB, MIB):
+        ahead = read(streams, 100 * MIB + at, MIB)
+    for at in range(80 * MIB, 104 * MIB, MIB):
+        behind = read(streams, at, MIB)
+    assert behind is not ahead
+    assert read(streams, 104 * MIB, MIB) is behind
+    assert read(streams, 106 * MIB, MIB) is behind, "not the one that is no more"
+    assert streams.jumps == 1
+
+
+def test_samples_between_readers_in_order_do_not_disturb_them(seed):
+    dice, streams = random.Random(seed), Streams()
+    for at in range(0, 64 * MIB, 128 * KIB):
+        for reader in range(8):
+            stream = read(streams, (reader << 30) + at, 128 * KIB)
+        read(streams, dice.randrange(1 << 40, 1 << 50), 4 * KIB)
+    assert stream.run == 64 * MIB - 128 * KIB

@@ -94,6 +94,96 @@ async def test_a_defect_while_writing_ends_neither_the_trip_nor_the_mount(
     assert await read(cold, find(cold, "file")) == noise(seed, SIZE)
 
 
+@pytest.fixture
+def received(world, monkeypatch):
+    """The lengths of what was received into memory for direct I/O."""
+    lengths, real = [], world.store.get_into
+
+    async def get_into(key, start, memory):
+        lengths.append(len(memory))
+        return await real(key, start, memory)
+
+    monkeypatch.setattr(world.store, "get_into", get_into)
+    return lengths
+
+
+@pytest.fixture
+def short_chunks_stay(monkeypatch):
+    """Chunks of the tests are shorter than those that keep the range that they came with in memory."""
+    monkeypatch.setattr("storefs.engine.trips._COPIED_BYTES", 0)
+
+
+def ranges(volume):
+    """Return the first and the last byte of the file in each range that is long enough for such memory."""
+    tree = volume.engine.tree
+    extents = tree.extents.all(find(volume, "file"))
+    places = [tree.chunks.place(extent.chunk) for extent in extents]
+    starts = {place.offset: extent.offset for place, extent in zip(places, extents, strict=True)}
+    ends = {place.offset + place.stored: extent.end for place, extent in zip(places, extents, strict=True)}
+    spans = coalesce([Span(place.offset, place.offset + place.stored) for place in places], 0, LIMITS.fetch_bytes)
+    return [(starts[span.start], ends[span.end]) for span in spans if span.length >= 256 << 10]
+
+
+def all_memory(volume):
+    """Take what there is of memory for direct I/O."""
+    files = volume.engine.cache.files
+    return list(iter(lambda: files.memory(0, 1 << 20), None))
+
+
+async def test_a_range_waits_for_memory(cold, received, autojump_clock, seed):
+    held = all_memory(cold)
+    async with trio.open_nursery() as nursery:
+
+        async def release():
+            await trio.sleep(0.05)
+            assert not received
+            held.clear()
+
+        nursery.start_soon(release)
+        assert await read(cold, find(cold, "file")) == noise(seed, SIZE)
+    assert len(received) == len(ranges(cold)) > 3
+
+
+async def test_a_range_does_not_wait_for_ever(cold, received, autojump_clock, seed):
+    held = all_memory(cold)
+    began_s = trio.current_time()
+    assert await read(cold, find(cold, "file")) == noise(seed, SIZE)
+    assert trio.current_time() < began_s + 10
+    assert held
+    assert not received
+
+
+async def test_what_nobody_reads_leaves_for_what_somebody_waits_for(
+    cold, received, short_chunks_stay, autojump_clock, seed
+):
+    (first, end), *_, (start, last) = ranges(cold)
+    assert await read(cold, find(cold, "file"), first, end - first - 1) == noise(seed, SIZE)[first : end - 1]
+    held = all_memory(cold)
+    assert await read(cold, find(cold, "file"), start, last - start) == noise(seed, SIZE)[start:last]
+    assert held
+    assert received == [end - first, last - start]
+
+
+async def test_who_waits_keeps_none_of_the_memory_that_he_waits_for(
+    cold, world, received, short_chunks_stay, autojump_clock, seed
+):
+    """What a read has of the range before is copied, and then that range's memory is free."""
+    (first, end), *_ = ranges(cold)
+    free = len(all_memory(cold))
+    assert await read(cold, find(cold, "file"), first, end - first - 1) == noise(seed, SIZE)[first : end - 1]
+    assert len(all_memory(cold)) == free - 1
+    under_way = []
+
+    async def hold(request):
+        if request.key.startswith(keys.SHARDS):
+            await trio.sleep(100)
+            under_way.append(len(all_memory(cold)))
+
+    world.store.before = hold
+    assert await read(cold, find(cold, "file"), end - 1, 2) == noise(seed, SIZE)[end - 1 : end + 1]
+    assert under_way == [free], "a short one follows"
+
+
 async def test_a_damaged_range_is_not_kept(cold, world, writes, autojump_clock, seed):
     place = cold.engine.tree.chunks.place(cold.engine.tree.extents.all(find(cold, "file"))[0].chunk)
     key = next(iter(await world.shards()))
@@ -109,10 +199,11 @@ async def test_a_damaged_range_is_not_kept(cold, world, writes, autojump_clock, 
     assert await read(cold, find(cold, "file")) == noise(seed, SIZE)
 
 
-async def test_what_the_store_sends_is_held_against_its_digest_always(cold, world, monkeypatch, autojump_clock):
+async def test_what_the_store_sends_is_held_against_its_digest_always(
+    cold, world, monkeypatch, short_chunks_stay, autojump_clock
+):
     """The quick checks of what was proven before are good enough for this disk only."""
     monkeypatch.setattr(BlockChecks, "holds", lambda *_: True)
-    monkeypatch.setattr("storefs.engine.trips._COPIED_BYTES", 0)
     (key,) = await world.shards()
     place = cold.engine.tree.chunks.place(cold.engine.tree.extents.all(find(cold, "file"))[0].chunk)
     content = bytearray(await world.memory.get(key))
