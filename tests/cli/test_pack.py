@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +246,14 @@ def test_from_a_bucket_into_a_bucket(manifest, s3_bucket, s3_server: S3Server, m
 # --- cut off ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """See that a process started here can be interrupted, though the tests may run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def cut_off(tmp_path: Path, target: Path, seed: int, number: signal.Signals) -> tuple[dict[str, bytes], int, str]:
     """Send a packer a signal when it is halfway; return what it was to pack, its exit code, and what it said then.
 
@@ -289,7 +297,7 @@ def test_a_packer_that_is_killed_leaves_whole_shards(tmp_path, target, caches, s
     assert list(caches.iterdir()) == []
 
 
-def test_a_packer_that_is_interrupted_cleans_up(tmp_path, target, caches, seed):
+def test_a_packer_that_is_interrupted_cleans_up(tmp_path, target, caches, interruptible, seed):
     files, code, said = cut_off(tmp_path, target, seed, signal.SIGINT)
     assert (code, said.splitlines()[-1]) == (1, "Aborted!")
     assert list(caches.iterdir()) == []
