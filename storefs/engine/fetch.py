@@ -132,7 +132,7 @@ class Fetcher:
             if isinstance(flight.outcome, Buffer):
                 return flight.outcome
             assert flight.outcome is not None
-            # The store is asked once only for what is fetched ahead: this reader's own request has more patience.
+            # What is fetched ahead is given up after a few tries: this reader's own request has more patience.
             if not (flight.ahead and flight.outcome.retryable):
                 raise flight.outcome
         return data

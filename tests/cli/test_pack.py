@@ -299,6 +299,7 @@ def test_a_packer_that_is_killed_leaves_whole_shards(tmp_path, target, caches, s
 
 def test_a_packer_that_is_interrupted_cleans_up(tmp_path, target, caches, interruptible, seed):
     files, code, said = cut_off(tmp_path, target, seed, signal.SIGINT)
-    assert (code, said.splitlines()[-1]) == (1, "Aborted!")
+    others = [line for line in said.splitlines() if line and "it cannot be read" not in line]
+    assert (code, others) == (1, ["Aborted!"])
     assert list(caches.iterdir()) == []
     completed(tmp_path, target, files)
