@@ -131,8 +131,10 @@ class Cutter:
         await self._cut(due)
 
     async def gate(self) -> None:
-        """Return when files may be closed; see ``settled``."""
-        await self._gate.wait()
+        """Return when files may be closed; see ``settled``. What is done before the next await is done in time."""
+        # No await once it is open: it may be shut in there, by a commit that does not know of this file then.
+        while not self._gate.is_set():
+            await self._gate.wait()
 
     @asynccontextmanager
     async def settled(self) -> AsyncIterator[None]:

@@ -166,6 +166,23 @@ async def test_a_file_is_not_closed_while_a_commit_takes_its_measure(world, tmp_
         await volume.files.close(ino)
 
 
+async def test_a_close_that_is_under_way_when_a_commit_begins_is_in_it_or_comes_after_it(
+    world, tmp_path, autojump_clock, seed
+):
+    """Never in between: what its program does next would be in the commit without the content."""
+    async with world.engine_at(tmp_path / "one") as volume, trio.open_nursery() as nursery:
+        for number in range(40):  # which of two tasks goes first is up to chance
+            ino = create(volume, f"{number}")
+            await write(volume, ino, noise(f"{seed}/{number}", 3000))
+            nursery.start_soon(volume.files.close, ino)
+            await trio.lowlevel.checkpoint()
+            async with volume.engine.cutter.settled():
+                for _ in range(10):
+                    await trio.lowlevel.checkpoint()
+                draft = volume.engine.drafts.get(ino)
+                assert draft is None or not draft.whole, f"file {number} was closed behind the commit's back"
+
+
 async def test_a_second_copy_uploads_no_payload(world, tmp_path, autojump_clock, seed):
     data = noise(seed, 50_000)
     async with world.engine_at(tmp_path / "one") as volume:
