@@ -32,6 +32,8 @@ from storefs.tree.tree import Tree
 log = logging.getLogger(__name__)
 
 _MANY_CHANGES = 20_000
+_MARKS_IN_A_COMMIT = 10
+"""How many moments at which nothing was half done are remembered of the changes for one commit: it ends at one."""
 _LOOK_S = 0.5
 
 _RETRY = Backoff(first_s=0.5, most_s=5.0)
@@ -206,8 +208,10 @@ class Committer:
         """Upload what the changes that are pending now need; return which these are."""
         if not self._tree.pending.count:
             return _Ready(self._tree.local.position.seq, 0)
-        async with self._cutter.settled():
+        async with self._cutter.settled() as complete:
             await self._shards.seal()
+            if complete:
+                self._tree.pending.mark(self._limits.commit_rows // _MARKS_IN_A_COMMIT)
             ready = _Ready(self._tree.local.position.seq, self._tree.pending.last)
         await self._upload()
         return ready

@@ -137,24 +137,28 @@ class Cutter:
             await self._gate.wait()
 
     @asynccontextmanager
-    async def settled(self) -> AsyncIterator[None]:
+    async def settled(self) -> AsyncIterator[bool]:
         """Hold a moment at which all files that were closed have their contents in the tree; no other is closed inside.
 
         What was made after a file was closed, a name for it or a mark that it is complete, must not be seen by other
-        mounts before its content. Where cutting takes very long, or the disk is full, this is given up.
+        mounts before its content. Where cutting takes very long, or the disk is full, this is given up. Yields whether
+        all is as it should be.
         """
         gate = self._gate = trio.Event()
+        complete, trouble = False, "there is too much of it"
         try:
             try:
                 with trio.move_on_after(_SETTLE_S):
                     for _ in range(_SETTLE_TRIES):
                         whole = [draft for draft in self._drafts.all() if draft.whole and self._has_name(draft)]
-                        if not whole:
+                        if complete := not whole:
                             break
                         await self._cut([(draft, True) for draft in whole])  # after what is just being cut
             except StorefsError as error:
-                log.warning("a commit comes before what was written to files that are closed: %s", error)
-            yield
+                trouble = str(error)
+            if not complete:
+                log.warning("a commit comes before what was written to files that are closed: %s", trouble)
+            yield complete
         finally:
             gate.set()
 

@@ -14,7 +14,7 @@ class Limits:
         decoded_bytes: memory for the plain contents of chunks.
         direct_writers: how many fetched ranges are written past the page cache at a time.
         commit_interval_s: the longest that a change waits for its commit while the store is there.
-        commit_rows: operations in one commit.
+        commit_rows: operations in one commit, about: it ends where nothing is half done.
         aside_bytes: changes, of others and pending ones together, from which on they are merged beside the loop.
         idle_s: a file that is not written for so long counts as whole.
         offline_s: what waited longer for its commit does not replace what others wrote to the same file since.

@@ -252,8 +252,12 @@ class World:
         """Return the keys of the shards in the store."""
         return [info.key for info in await self.memory.list_after("shards/")]
 
-    async def replica(self, path: Path, upto: int | None = None) -> Tree:
-        """Make a replica at ``path`` from the journal alone, up to commit ``upto`` (all of it by default)."""
+    async def replica(
+        self, path: Path, upto: int | None = None, look: Callable[[Tree], None] = lambda tree: None
+    ) -> Tree:
+        """Make a replica at ``path`` from the journal alone, up to commit ``upto`` (all of it by default); ``look`` is
+        shown the tree after each commit.
+        """
         info = storeinfo.parse(await self.memory.get(keys.STORE_INFO))
         tree = Tree(path)
         tree.plant(info)
@@ -263,6 +267,7 @@ class World:
             if commit is None:
                 break
             apply_commit(tree, commit)
+            look(tree)
         return tree
 
     @asynccontextmanager

@@ -18,6 +18,9 @@ from storefs.tree.recorder import Recorder
 
 _REPLICATED = frozenset(schema.REPLICATED)
 
+_MARKS = "FROM pending WHERE length(changeset) = 0"
+"""A mark is a change that changes nothing."""
+
 
 def is_replicated(table: str) -> bool:
     """Whether changes of ``table`` are recorded and applied."""
@@ -79,10 +82,13 @@ class Pending:
             if afterwards is not None:
                 afterwards()
             if changes:
-                self._database.run("INSERT INTO pending (changeset) VALUES (?)", (changes,))
-                self.last = self._database.connection.last_insert_rowid()
-                self.bytes += len(changes)
-                self.count += 1
+                self._insert(changes)
+
+    def _insert(self, changes: bytes) -> None:
+        self._database.run("INSERT INTO pending (changeset) VALUES (?)", (changes,))
+        self.last = self._database.connection.last_insert_rowid()
+        self.bytes += len(changes)
+        self.count += 1
 
     @contextmanager
     def noted(self) -> Iterator["Noted"]:
@@ -131,12 +137,21 @@ class Pending:
                 self._recorder.stop()
                 self._database.run("ROLLBACK")
 
+    def mark(self, every: int) -> None:
+        """Note that nothing is half done at this moment: a commit may end here. Once in ``every`` changes, at most."""
+        since = self.last - every
+        if self.count <= every or self._database.row(f"SELECT 1 {_MARKS} AND id > ?", (since,)) is not None:
+            return
+        with self._database.transaction():
+            self._insert(b"")
+
     def slice_end(self, low: int, high: int, rows: int) -> int:
-        """Return the id that ends a cut of at most ``rows`` operations out of ``low`` to ``high``."""
-        return self._database.value(
-            "SELECT max(id) FROM (SELECT id FROM pending WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?)",
-            (low, high, rows),
-        )
+        """Return the id that ends a commit of about ``rows`` changes of ``low`` to ``high``: a mark, or ``high``."""
+        after = low + rows
+        if high <= after:
+            return high
+        before = self._database.value(f"SELECT max(id) {_MARKS} AND id BETWEEN ? AND ?", (low, after))
+        return before or self._database.value(f"SELECT min(id) {_MARKS} AND id BETWEEN ? AND ?", (after, high)) or high
 
     def read(self, low: int, high: int) -> list[bytes]:
         """Return the changesets of a closed range of ids, in order."""

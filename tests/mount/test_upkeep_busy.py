@@ -51,15 +51,15 @@ class _Worker(threading.Thread):
         self.writes += 1
 
     def _read(self) -> None:
-        root = self._roots[self._dice.randrange(len(self._roots))]
+        where = self._dice.randrange(len(self._roots))
         owner, number = self._dice.randrange(len(self._roots)), self._dice.randrange(_FILES)
         try:
-            content = (root / f"{owner}-{number:02}").read_bytes()
+            content = (self._roots[where] / f"{owner}-{number:02}").read_bytes()
         except FileNotFoundError:
             return
         self.reads += 1
         if not content.startswith(b"%d %d\n" % (owner, number)):
-            self.wrong.append(f"{owner}-{number:02} begins with {content[:20]!r}")
+            self.wrong.append(f"{owner}-{number:02} on mount {where}: {len(content)} bytes, {content[:20]!r}")
 
 
 @pytest.mark.timeout(120)

@@ -10,10 +10,12 @@ import trio
 from storefs.core import commitheader, keys
 from storefs.core.ranges import Span
 from storefs.engine.commit import Committer
+from storefs.engine.cut import Cutter
 from storefs.errors import PreconditionFailed
 from storefs.testing.simulation.run import simulate
 from storefs.tree.local import Position
 from storefs.tree.merge import Merge
+from storefs.tree.pending import Pending
 
 RUNS = 200
 """At most; most defects are found in the first three."""
@@ -88,6 +90,16 @@ def contents_are_merged_by_extent(patch):
     patch.setattr(Merge, "_contents", contents)
 
 
+def commits_do_not_wait_for_what_was_closed(patch):
+    """What is pending is committed as it is: a name perhaps before the content of its file."""
+    patch.setattr(Cutter, "settled", lambda self: contextlib.nullcontext())
+
+
+def commits_end_anywhere(patch):
+    """A commit ends after so many changes, whatever the next one is."""
+    patch.setattr(Pending, "slice_end", lambda self, low, high, rows: min(high, low + rows - 1))
+
+
 @pytest.mark.parametrize(
     "plant",
     [
@@ -95,6 +107,8 @@ def contents_are_merged_by_extent(patch):
         a_taken_number_is_a_lost_answer,
         conflict_copies_are_dropped,
         contents_are_merged_by_extent,
+        commits_do_not_wait_for_what_was_closed,
+        commits_end_anywhere,
     ],
     ids=lambda plant: plant.__name__,
 )

@@ -18,9 +18,11 @@ def make(tree, number, parent=1, mode=0o100644):
 
 
 def fill(tree, seed, steps=200):
-    """Do many operations of all kinds on a tree, each recorded."""
+    """Do many operations of all kinds on a tree, each recorded; here and there a commit may end."""
     dice, alive = random.Random(seed), []
     for number in range(10, 10 + steps):
+        if dice.random() < 0.1:
+            tree.pending.mark(0)
         step = dice.choice(["make", "make", "remove", "rename", "content", "xattr", "shard"])
         if step == "make" or not alive:
             make(tree, number)
@@ -83,6 +85,34 @@ def test_any_cut_into_commits_makes_the_same_tree(tree, plant, seed):
         take_over(other, pending.merge(tree.pending.read(low, high)))
         low = high + 1
     assert tables(other) == tables(tree)
+
+
+def test_a_commit_ends_at_a_mark(tree):
+    for number in range(10, 40):
+        make(tree, number)
+        if number in (13, 15, 30):
+            tree.pending.mark(0)
+    first, second, third = 5, 8, 24  # each a change of its own
+    last = tree.pending.last
+    assert tree.pending.count == last == 33
+    assert tree.pending.slice_end(1, last, 100) == last
+    assert tree.pending.slice_end(1, last, 10) == second
+    assert tree.pending.slice_end(1, last, 6) == first
+    assert tree.pending.slice_end(second + 1, last, 10) == third  # more than was asked for
+    assert tree.pending.slice_end(third + 1, last, 3) == last
+    assert tree.pending.slice_end(1, second - 1, 3) == first
+    assert tree.pending.slice_end(first + 1, second - 1, 1) == second - 1
+
+
+def test_marks_are_made_once_in_so_many_changes(tree):
+    marks = 0
+    for number in range(10, 60):
+        make(tree, number)
+        before = tree.pending.count
+        tree.pending.mark(10)
+        tree.pending.mark(10)
+        marks += tree.pending.count - before
+    assert marks == 4
 
 
 def test_the_inverse_undoes_it(tree, seed):

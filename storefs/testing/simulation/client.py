@@ -12,13 +12,16 @@ from contextlib import contextmanager
 import trio
 
 from storefs.errors import NotCommitted, PosixError, StoreUnavailable
-from storefs.model import ROOT_INO, Inode
+from storefs.model import ROOT_INO, Dentry, Inode
 from storefs.testing.simulation.history import UNIT, History, Violation, fill
 from storefs.testing.simulation.machine import Machine
 from storefs.testing.simulation.trace import Trace
 from storefs.testing.world import CALLER, FILE_MODE, FOLDER_MODE
 from storefs.volume.attributes import Changes
 from storefs.volume.volume import Volume
+
+PUBLISHED = b"published"
+"""A directory in which files appear only whole."""
 
 _NAMES = (b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h")
 _LEVELS = 2
@@ -43,7 +46,7 @@ class Client:
             (4, self._remove_directory), (12, self._rename), (3, self._exchange), (3, self._link), (1, self._symlink),
             (3, self._change_mode), (2, self._set_times), (3, self._set_xattr), (2, self._remove_xattr),
             (3, self._fsync), (3, self._fsync_beside), (4, self._copy_range), (5, self._open), (4, self._forget),
-            (5, self._flush), (5, self._read), (2, self._poll),
+            (5, self._flush), (5, self._read), (2, self._poll), (6, self._publish), (5, self._look_at_published),
         ]  # fmt: skip
 
     async def step(self) -> None:
@@ -184,6 +187,36 @@ class Client:
             self._history.see(self._machine.number, ino, content)
         return ino, len(content)
 
+    async def _publish(self) -> object:
+        """Write a file, close it, and rename it into place, as programs do that want no half of it to be seen."""
+        folder = self._published()
+        number = self._history.number(self._machine.number)
+        data = fill(self._machine.number, number, self._dice.choice(_LENGTHS) * UNIT)
+        fresh, name = b".%d-%d" % (self._machine.number, number), self._dice.choice(_NAMES)
+        ino = self._volume.names.make(folder, fresh, FILE_MODE, CALLER).ino
+        with self._holding(ino):
+            await self._volume.files.write(ino, 0, data)
+            self._history.change(self._machine.number, ino, b"", [data], owed=True)
+            self._history.publish(data)
+            await self._volume.files.close(ino)
+            await self._removing(folder, name, unless=(folder, fresh))
+            self._volume.names.rename(folder, fresh, folder, name)
+        return number, name, len(data)
+
+    async def _look_at_published(self) -> object:
+        found = self._volume.names.page(self._published(), 0, 1000)
+        for dentry, inode in found:
+            if not dentry.name.startswith(b"."):
+                with self._holding(inode.ino):
+                    content = await self._content(inode.ino)
+                self._history.see_published(self._machine.number, inode.ino, content)
+        return len(found)
+
+    def _published(self) -> int:
+        found = self._volume.names.lookup(ROOT_INO, PUBLISHED)
+        assert found is not None
+        return found.ino
+
     async def _flush(self) -> object:
         ino = self._file()
         self._volume.files.flush(ino)
@@ -311,11 +344,15 @@ class Client:
     def _directory(self) -> int:
         at = ROOT_INO
         for _ in range(_LEVELS):
-            below = [inode.ino for _, inode in self._volume.names.page(at, 0, 1000) if inode.is_directory]
+            below = [inode.ino for _, inode in self._entries(at) if inode.is_directory]
             if not below or self._perhaps(0.4):
                 break
             at = self._dice.choice(below)
         return at
+
+    def _entries(self, parent: int) -> list[tuple[Dentry, Inode]]:
+        """Return what of a directory anything may be done to."""
+        return [one for one in self._volume.names.page(parent, 0, 1000) if one[0].name != PUBLISHED]
 
     def _new(self) -> tuple[int, bytes]:
         return self._directory(), self._dice.choice(_NAMES)
@@ -325,7 +362,7 @@ class Client:
         parent = self._directory()
         found = [
             (parent, dentry.name, inode)
-            for dentry, inode in self._volume.names.page(parent, 0, 1000)
+            for dentry, inode in self._entries(parent)
             if directory is None or inode.is_directory == directory
         ]
         if not found:

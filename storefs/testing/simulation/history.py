@@ -1,7 +1,7 @@
 """History: what was written to files by whom, and what must be found of it in the end.
 
 Whoever changes a file's content sees one version of it and makes the next. So versions form lines, and a line forks
-where two mounts go on from the same version. What a mount is asked for is held against three rules:
+where two mounts go on from the same version. What a mount is asked for is held against four rules:
 
 1. **One line.** Every content that any mount ever shows is a version, or lies on one line of versions: each of its
    bytes is what some version of that line has there. The second half is for what another mount sees of a file that is
@@ -11,6 +11,7 @@ where two mounts go on from the same version. What a mount is asked for is held 
    has no name on the writing mount are exempt.
 3. **fsync.** If a mount loses its disk, its versions since its last fsync are exempt. The last one before is not: it
    is found, or with a part of the exempt ones on top.
+4. **In order.** A file that was written, closed, and renamed into place is whole wherever the name is seen.
 
 Names are not followed here, and a removal of one of several names counts as one of the last: both only make the rules
 weaker. So a failure is always one.
@@ -93,6 +94,7 @@ class History:
         self._by_content: dict[bytes, list[Version]] = {}
         self._current: dict[tuple[int, int], Version] = {}
         self._numbers: dict[int, int] = {}
+        self._published: set[bytes] = set()
 
     def number(self, mount: int) -> int:
         """Return the number of a mount's next write."""
@@ -134,6 +136,20 @@ class History:
         self.see(mount, ino, content)
         for one in self._by_content[content]:
             one.removed = True
+
+    def publish(self, content: bytes) -> None:
+        """Note that a file with this content is about to be closed, and then to be renamed into place."""
+        self._published.add(content)
+
+    def see_published(self, mount: int, ino: int, content: bytes) -> None:
+        """Raise Violation unless that is all of a file that was renamed into place."""
+        if content not in self._published:
+            raise Violation(f"mount {mount} shows half of inode {ino:#x}: {describe(content)}")
+
+    def see_published_bytes(self, commit: int, ino: int, length: int) -> None:
+        """Raise Violation unless the extents that a commit has of such a file hold as much as all of one."""
+        if length not in map(len, self._published):
+            raise Violation(f"commit {commit} has a name, and {length} bytes of inode {ino:#x}")
 
     def mark(self) -> int:
         """Return a moment, for ``synced``."""

@@ -13,12 +13,14 @@ from trio._core import _run
 
 from storefs.engine.limits import Limits
 from storefs.errors import NotCommitted, StoreUnavailable
-from storefs.testing.simulation.client import Client
+from storefs.model import ROOT_INO
+from storefs.testing.simulation.client import PUBLISHED, Client
 from storefs.testing.simulation.history import History, Violation
 from storefs.testing.simulation.machine import Machine, Work
 from storefs.testing.simulation.trace import Trace
-from storefs.testing.world import World, read, tables, with_limits
+from storefs.testing.world import FOLDER_MODE, World, create, read, tables, with_limits
 from storefs.tree import check
+from storefs.tree.tree import Tree
 from storefs.volume.volume import Volume
 
 _ROUNDS = 30
@@ -82,8 +84,9 @@ class Simulation:
     async def run(self) -> Report:
         """Run it to its end. Raises Violation."""
         with _failures() as failures:
-            async with self._world.engine_at(self._folder / "first", store=self._world.memory):
-                pass  # so that there is a store
+            async with self._world.engine_at(self._folder / "first", store=self._world.memory) as volume:
+                create(volume, PUBLISHED.decode(), mode=FOLDER_MODE)
+                await volume.files.fsync()
             async with trio.open_nursery() as nursery:
                 for machine in self._machines:
                     nursery.start_soon(machine.run, self._work(machine))
@@ -156,7 +159,7 @@ class Simulation:
                 raise Violation(f"mount {number}: {faults}")
             if (there := tables(volume.engine.tree)) != first:
                 raise Violation(f"mounts 1 and {number} differ: {_difference(first, there)}")
-        replica = await self._world.replica(self._folder / "replica.sqlite")
+        replica = await self._world.replica(self._folder / "replica.sqlite", look=self._hold_in_order)
         try:
             if (there := tables(replica)) != first:
                 raise Violation(f"mount 1 and the journal differ: {_difference(first, there)}")
@@ -179,6 +182,14 @@ class Simulation:
             sum(machine.crashes for machine in self._machines),
             len(contents),
         )
+
+    def _hold_in_order(self, tree: Tree) -> None:
+        """Hold the tree of a commit against rule 4."""
+        folder = tree.dentries.lookup(ROOT_INO, PUBLISHED)
+        assert folder is not None
+        for dentry, inode in tree.dentries.page(folder.ino, 0, 1000):
+            if not dentry.name.startswith(b"."):
+                self._history.see_published_bytes(tree.local.position.seq, inode.ino, tree.extents.allocated(inode.ino))
 
     async def _settle(self, volumes: list[Volume]) -> None:
         for _ in range(_ROUNDS):
