@@ -4,6 +4,7 @@ import os
 import struct
 from collections import OrderedDict
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from storefs.cache.direct import DirectIO, open_direct
 from storefs.cache.lending import Pieces
@@ -17,6 +18,12 @@ _BLOCK_BYTES_MAX = 512 << 10
 _BLOCKS_AT_A_TIME = 4
 _PREFIX = b"parts:"
 _SPAN = struct.Struct("<QQ")
+
+
+class Life:
+    """A shard's file from its first byte until it is removed; see ``ShardFiles.life``."""
+
+    __slots__ = ("__weakref__",)
 
 
 class ShardFiles:
@@ -36,6 +43,7 @@ class ShardFiles:
         self._fds: OrderedDict[tuple[ShardId, bool], int] = OrderedDict()
         """By shard, and whether it is for direct reads."""
         self._growing: set[ShardId] = set()
+        self._lives: WeakValueDictionary[ShardId, Life] = WeakValueDictionary()
         self._used: dict[ShardId, int] = {}
         self._clock = 0
         self.bytes = 0
@@ -112,8 +120,26 @@ class ShardFiles:
         self._used[shard] = self._clock
         return True
 
-    def note(self, shard: ShardId, start: int, end: int) -> None:
-        """Record that bytes of a shard are in its file."""
+    def life(self, shard: ShardId) -> Life:
+        """Return what tells a shard's file from the one that it has after it was removed.
+
+        Threads read and write files by name: whoever has them do so asks before, and ``is_same`` or ``note`` later.
+        """
+        life = self._lives.get(shard)
+        if life is None:
+            life = self._lives[shard] = Life()
+        return life
+
+    def is_same(self, shard: ShardId, life: Life) -> bool:
+        """Whether a shard's file was not removed since."""
+        return self._lives.get(shard) is life
+
+    def note(self, shard: ShardId, start: int, end: int, life: Life | None = None) -> None:
+        """Record that bytes of a shard are in its file; with ``life``, unless it was removed since."""
+        if life is not None and not self.is_same(shard, life):
+            if shard not in self._parts:  # it may have been made again
+                self.remove(shard)
+            return
         parts = self._parts.get(shard) or SpanSet()
         before = parts.total
         parts.add(start, end)
@@ -140,6 +166,7 @@ class ShardFiles:
             if fd is not None:
                 os.close(fd)
         self._growing.discard(shard)
+        self._lives.pop(shard, None)
         parts = self._parts.pop(shard, None)
         self.bytes -= parts.total if parts is not None else 0
         self._used.pop(shard, None)

@@ -223,17 +223,20 @@ class Fetcher:
         """Read chunks from a shard file, or from the vault if ``path`` is None; from the store what is not there (any
         more) or damaged.
         """
+        shard = places[0].shard
+        life = self._cache.files.life(shard)
         try:
             if path is None:
                 outcomes: list[Outcome | None] = [self._from_disk(place) for place in places]
             else:
-                direct = self._cache.files.direct(places[0].shard)
+                direct = self._cache.files.direct(shard)
                 outcomes = await self._offload.run(_read_and_decode, path, places, direct, self._blocks)
         except Exception:  # the disk's fault or a defect: the store may still have them
             log.exception("reading from the cache failed")
             outcomes = [None] * len(places)
         for place, flight, outcome in zip(places, flights, outcomes, strict=True):
-            if isinstance(outcome, Corrupt):
+            # If it was removed meanwhile and came back, what was read was perhaps not in it any more, or not yet.
+            if isinstance(outcome, Corrupt) and self._cache.files.is_same(shard, life):
                 self._distrust(place, outcome)
             if isinstance(outcome, Buffer):
                 self._land(place, flight, outcome)

@@ -147,6 +147,7 @@ class Trips:
         # What comes along would be lost in the vault, which knows chunks only: a small shard would come for each file.
         alone = span.length <= self._limits.alone_bytes and sum(place.stored for place in places) == span.length
         direct = keep and isinstance(data, memoryview) and await self._may_write(trip)
+        life = self._cache.files.life(shard)
         try:
             work = (trip, data, places, keep and not alone and not direct)
             outcomes, kept = await self._offload.run(self._take_in, *work)
@@ -159,7 +160,7 @@ class Trips:
         if direct:
             self._writers[trip.to_disk].release()
         if kept:
-            self._cache.files.note(shard, span.start, span.end)
+            self._cache.files.note(shard, span.start, span.end, life)
         elif keep and alone:
             self._keep_alone(places, outcomes)
         return outcomes, None
@@ -203,9 +204,10 @@ class Trips:
 
     async def _write(self, trip: Trip, data: Buffer) -> None:
         """Write a range past the page cache; nobody but the trip itself waits for it."""
+        life = self._cache.files.life(trip.shard)
         try:
             await self._offload.run(self._write_direct, trip, data)
-            self._cache.files.note(trip.shard, trip.span.start, trip.span.end)
+            self._cache.files.note(trip.shard, trip.span.start, trip.span.end, life)
         except StorefsError as error:
             log.warning("what was fetched is not kept: %s", error)
         except Exception:  # a defect, but the bytes were handed over

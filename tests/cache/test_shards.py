@@ -197,3 +197,38 @@ def test_a_shard_is_read_past_the_page_cache_unless_it_grows(start, seed):
     put(files, ONE, 0, data)
     files.path(ONE).unlink()
     assert files.read_block(ONE, 5, 10) is None, "somebody cleaned up by hand"
+
+
+def test_what_was_written_into_a_file_that_left_is_not_recorded(start, seed):
+    files, _ = start()
+    life = files.life(ONE)
+    files.write(ONE, 0, noise(seed, 10))
+    files.remove(ONE)
+    put(files, ONE, 50, noise(seed, 10))
+    files.note(ONE, 0, 10, life)
+    assert files.read(ONE, 0, 10) is None
+    assert files.read(ONE, 50, 10) == noise(seed, 10)
+    assert files.bytes == 10
+
+
+def test_a_file_that_comes_back_after_it_left_is_no_stray(start, seed):
+    files, _ = start()
+    life = files.life(ONE)
+    files.remove(ONE)
+    files.write(ONE, 0, noise(seed, 10))
+    files.note(ONE, 0, 10, life)
+    assert not files.has(ONE, 0, 10)
+    assert files.strays() == []
+    assert not files.path(ONE).exists()
+
+
+def test_a_file_is_the_same_until_it_leaves(start, seed):
+    files, _ = start()
+    life = files.life(ONE)
+    put(files, ONE, 0, noise(seed, 10))
+    files.note(ONE, 10, 10, files.life(ONE))
+    assert files.is_same(ONE, life)
+    files.remove(ONE)
+    assert not files.is_same(ONE, life)
+    assert not files.is_same(ONE, files.life(TWO))
+    assert files.is_same(ONE, files.life(ONE))

@@ -69,6 +69,37 @@ async def test_readers_do_not_wait_for_the_disk(cold, world, writes, autojump_cl
     assert len(fetches(world)) == asked
 
 
+@pytest.mark.parametrize("at", ["_write_direct", "_take_in", "_read_and_decode"])
+async def test_a_file_that_leaves_under_a_thread_is_not_taken_for_damaged(
+    cold, world, monkeypatch, autojump_clock, seed, caplog, at
+):
+    """What was written went with it, what is to be read as well; the file that comes next has a hole in that place."""
+    monkeypatch.setattr("storefs.engine.fetch._INLINE_BYTES", 0)
+    files, tree, run = cold.engine.cache.files, cold.engine.tree, world.offload.run
+    shard = tree.chunks.place(tree.extents.all(find(cold, "file"))[0].chunk).shard
+    evicted = []
+
+    def evict(function, name):
+        if function.__name__ == name and len(evicted) < 3:
+            evicted.append(name)
+            files.remove(shard)
+            files.write(shard, SIZE - 1, b"x")
+
+    async def evict_beside(function, *arguments):
+        if at.startswith("_read"):
+            evict(function, at)
+        result = await run(function, *arguments)
+        evict(function, at)
+        return result
+
+    world.offload.run = evict_beside
+    for _ in range(4):
+        assert await read(cold, find(cold, "file")) == noise(seed, SIZE)
+        await trio.sleep(1)
+    assert evicted
+    assert "damaged" not in caplog.text
+
+
 async def test_what_cannot_be_written_is_read_all_the_same(cold, world, monkeypatch, autojump_clock, seed, caplog):
     def full(self, shard, offset, data, *, direct=False):
         raise NoSpace("the disk is full")
