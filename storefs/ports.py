@@ -123,8 +123,8 @@ class KernelCache(Protocol):
         """Drop the cached attributes of ``ino`` and, unless ``attributes_only``, its pages."""
         ...
 
-    def forget_entry(self, parent: int, name: bytes) -> None:
-        """Drop the cached answer (positive or negative) to the lookup of ``name`` in ``parent``."""
+    def forget_names(self, parent: int, names: Sequence[bytes]) -> None:
+        """Drop the cached answers (positive or negative) to lookups in ``parent``, and its cached listing."""
         ...
 
     async def settled(self) -> None:

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -74,7 +74,7 @@ class NoKernel:
     def forget_inode(self, ino: int, *, attributes_only: bool = False) -> None:
         """Do nothing."""
 
-    def forget_entry(self, parent: int, name: bytes) -> None:
+    def forget_names(self, parent: int, names: Sequence[bytes]) -> None:
         """Do nothing."""
 
     async def settled(self) -> None:

@@ -1,7 +1,8 @@
 """Arrivals: commits of others, put under what is pending here."""
 
 import logging
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import trio
@@ -9,17 +10,21 @@ import trio
 from storefs.engine.aside import Aside
 from storefs.engine.drafts import Drafts
 from storefs.engine.limits import Limits
-from storefs.model import FILE_BYTES_MAX
-from storefs.ports import Clock, KernelCache
-from storefs.tree import rebase
+from storefs.model import FILE_BYTES_MAX, ROOT_INO
+from storefs.ports import Clock, KernelCache, Offload
+from storefs.tree import edits, rebase
 from storefs.tree.edits import Edits
 from storefs.tree.local import Numbers, Position
 from storefs.tree.rebase import Local, Rebased
 from storefs.tree.tree import Tree
+from storefs.tree.versions import Name
 
 log = logging.getLogger(__name__)
 
 _FORGOTTEN_AT_ONCE = 512
+
+_FORGET_S, _FORGET_HURRIED_S = 0.25, 0.02
+"""How long the kernel is waited for before a commit is applied; it may need a lock that a call on a directory holds."""
 
 
 class Arrivals:
@@ -41,6 +46,7 @@ class Arrivals:
         limits: Limits,
         exclusive: set[int],
         aside: Aside,
+        offload: Offload,
     ) -> None:
         """Of ``exclusive``, inodes whose newest name must be ours alone, those are dropped that lost it."""
         self._tree = tree
@@ -53,13 +59,42 @@ class Arrivals:
         self._limits = limits
         self._exclusive = exclusive
         self._aside = aside
+        self._offload = offload
+        self._coming = Edits()
         self._aside_numbers: Numbers | None = None
         self.conflicts = 0
 
-    async def take(self, changes: bytes, node: int, position: Position, stored: int) -> None:
-        """Apply the changes of ``node`` that lead to ``position`` (``stored`` bytes in the journal), and let the kernel
-        forget what that changed. Raises Diverged.
+    def changes(self, ino: int) -> bool:
+        """Whether a commit that is just being applied may change what there is to know of an inode."""
+        return ino in self._coming.mentioned
+
+    def changes_name(self, parent: int, name: bytes) -> bool:
+        """Whether such a commit may change what a name leads to."""
+        return (parent, name) in self._coming.names
+
+    async def take(self, changes: bytes, node: int, position: Position, stored: int, *, hurried: bool) -> None:
+        """Apply the changes of ``node`` that lead to ``position`` (``stored`` bytes in the journal). Raises Diverged.
+
+        The kernel forgets what they change, before and after. Before, lest a program finds a new name, which the kernel
+        has to ask for, and reads an old file, which it has not; until then it is given nothing of these to keep. With
+        ``hurried`` somebody waits for what comes next.
         """
+        long = len(changes) + self._tree.pending.bytes >= self._limits.aside_bytes
+        self._coming = await self._offload.run(edits.read, changes) if long else edits.read(changes)
+        try:
+            await self._forget(self._coming, self._perhaps_staying())
+            with trio.move_on_after(_FORGET_HURRIED_S if hurried else _FORGET_S):
+                await self._kernel.settled()
+            rebased = await self._apply(changes, node, position, stored, long=long)
+        finally:
+            self._coming = Edits()
+        if rebased.conflicts:
+            self.conflicts += rebased.conflicts
+            log.warning("commit %d meets changes of this mount: %d conflict copies", position.seq, rebased.conflicts)
+        with trio.CancelScope(shield=True):  # the tree has changed: the kernel must be told
+            await self._forget(rebased.edits)
+
+    async def _apply(self, changes: bytes, node: int, position: Position, stored: int, *, long: bool) -> Rebased:
         tree, rebased = self._tree, None
 
         def arrival() -> _Arrival:
@@ -73,7 +108,7 @@ class Arrivals:
                 stale_before_ns=self._clock.now_ns() - int(self._limits.offline_s * 1e9),
                 now_ns=self._clock.now_ns(),
             )
-            return _Arrival(changes, node, position, stored, local, self._dirty, self._drafts)
+            return _Arrival(changes, self._coming, node, position, stored, local, self._dirty, self._drafts)
 
         def apply_aside(twin: Tree) -> Rebased:
             if self._aside_numbers is None:
@@ -81,7 +116,7 @@ class Arrivals:
             return one.apply(twin, self._aside_numbers)
 
         one = arrival()
-        if len(changes) + tree.pending.bytes >= self._limits.aside_bytes:
+        if long:
             rebased = await self._aside.attempt(apply_aside, one.settle_if_true)
         if rebased is None:  # it is short, or was in somebody's way: in one step
             one = arrival()
@@ -91,25 +126,36 @@ class Arrivals:
         self._exclusive -= one.lost
         for ino in one.dropped:
             self._drafts.drop(ino)
-        if rebased.conflicts:
-            self.conflicts += rebased.conflicts
-            log.warning("commit %d meets changes of this mount: %d conflict copies", position.seq, rebased.conflicts)
-        with trio.CancelScope(shield=True):  # the tree has changed: the kernel must be told
-            await self._forget(rebased.edits)
+        return rebased
 
     def _dirty(self) -> set[int]:
         """Return the inodes with staged writes."""
         return {draft.ino for draft in self._drafts.all() if not self._tree.local.is_orphan(draft.ino)}
 
-    async def _forget(self, edits: Edits) -> None:
-        for number, (parent, name) in enumerate(edits.names, start=1):
-            self._kernel.forget_entry(parent, name)
+    def _perhaps_staying(self) -> set[Name]:
+        """Return names of directories that were removed there, and come back if something here needs them.
+
+        One that stays must not be forgotten: what is mounted below it would go.
+        """
+        if not self._tree.pending.count:
+            return set()
+        return {name for ino, name in self._coming.former.items() if ino in self._coming.removed}
+
+    async def _forget(self, changed: Edits, but: Collection[Name] = ()) -> None:
+        """Let the kernel forget what is changed of that which it knows."""
+        names: dict[int, list[bytes]] = defaultdict(list)
+        for one in changed.names:
+            if one not in but:
+                names[one.parent].append(one.name)
+        for parent in filter(self._knows, names):
+            self._kernel.forget_names(parent, names[parent])
+        for number, ino in enumerate(filter(self._knows, changed.mentioned), start=1):
+            self._kernel.forget_inode(ino, attributes_only=ino not in changed.contents)
             if number % _FORGOTTEN_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
-        for number, ino in enumerate(edits.mentioned, start=1):
-            self._kernel.forget_inode(ino, attributes_only=ino not in edits.contents)
-            if number % _FORGOTTEN_AT_ONCE == 0:
-                await trio.lowlevel.checkpoint()
+
+    def _knows(self, ino: int) -> bool:
+        return ino == ROOT_INO or self._in_use(ino)
 
 
 class _Arrival:
@@ -123,6 +169,7 @@ class _Arrival:
     def __init__(
         self,
         changes: bytes,
+        there: Edits,
         node: int,
         position: Position,
         stored: int,
@@ -132,6 +179,7 @@ class _Arrival:
     ) -> None:
         """``local`` is how it is here now; ``dirty`` tells which inodes have staged writes later."""
         self._changes = changes
+        self._there = there
         self._node = node
         self._position = position
         self._stored = stored
@@ -152,7 +200,7 @@ class _Arrival:
         """Change the replica. In a thread, or in one step of the loop."""
         self._orphans = tree.local.orphans()
         local = replace(self._local, numbers=numbers, in_use=self._ask_in_use)
-        return rebase.advance(tree, self._changes, self._node, self._position.seq, local)
+        return rebase.advance(tree, self._changes, self._there, self._node, self._position.seq, local)
 
     def settle_if_true(self, tree: Tree, rebased: Rebased) -> bool:
         """Settle it, on the loop, unless what it took for granted does not hold any more; return whether it did."""

@@ -87,6 +87,7 @@ class Committer:
         self._sealed = sealed
         self._uploading = trio.Lock()
         self._progress = trio.Event()
+        self._waiting = 0
         self.last_commit_ns = 0
         """When this mount last committed, ns since 1970; 0 if it has not yet."""
         self.trouble: StorefsError | None = None
@@ -158,15 +159,23 @@ class Committer:
                 return
             # Once: a commit under way leaves the ring for the next, and one that fails has its own time to wait.
             self._wake.ring()
-            while self.committed < goal:
-                if self.halted is not None:
-                    raise self.halted
-                await self._progress.wait()
-                if self.committed < goal and self.trouble is not None and not self.trouble.retryable:
-                    raise self.trouble
+            self._waiting += 1
+            try:
+                await self._wait_until(goal)
+            finally:
+                self._waiting -= 1
             return
         reason = f": {self.trouble}" if self.trouble else ""
         raise NotCommitted(f"not in the store within {deadline_s:g} s{reason}")
+
+    async def _wait_until(self, goal: int) -> None:
+        """Return when the change ``goal`` and all before it are in the store. Raises what cannot get better."""
+        while self.committed < goal:
+            if self.halted is not None:
+                raise self.halted
+            await self._progress.wait()
+            if self.committed < goal and self.trouble is not None and not self.trouble.retryable:
+                raise self.trouble
 
     async def commit(self) -> None:
         """Commit everything that is pending now. Raises what went wrong; nothing is lost by that."""
@@ -185,7 +194,7 @@ class Committer:
     async def advance(self) -> int:
         """Apply what was committed elsewhere; return how many commits that were. The caller holds the lock."""
         try:
-            return await self._head.advance()
+            return await self._head.advance(hurried=self._waiting > 0)
         except (UnknownFormat, Diverged) as error:
             self.halt(error)
 

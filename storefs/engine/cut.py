@@ -150,10 +150,10 @@ class Cutter:
             try:
                 with trio.move_on_after(_SETTLE_S):
                     for _ in range(_SETTLE_TRIES):
-                        whole = [draft for draft in self._drafts.all() if draft.whole and self._has_name(draft)]
-                        if complete := not whole:
+                        owed = [draft for draft in self._drafts.all() if draft.owed and self._has_name(draft)]
+                        if complete := not owed:
                             break
-                        await self._cut([(draft, True) for draft in whole])  # after what is just being cut
+                        await self._cut([(draft, True) for draft in owed])  # after what is just being cut
             except StorefsError as error:
                 trouble = str(error)
             if not complete:

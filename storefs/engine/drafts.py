@@ -15,7 +15,8 @@ class Draft:
 
     Attributes:
         mtime_ns: when it was last written; None when the file's times were set since.
-        whole: whether a flush said that the content is complete.
+        whole: whether the file was closed, and not written since: the content is complete.
+        owed: whether it was closed since it was last cut; perhaps it is written again by now.
         touched_s: when it was last written, by trio's clock.
         settled: set while nothing is being cut.
     """
@@ -26,7 +27,12 @@ class Draft:
     fresh: WriteMap = field(default_factory=WriteMap)
     cutting: WriteMap = field(default_factory=WriteMap)
     whole: bool = False
+    owed: bool = False
     settled: trio.Event = field(default_factory=trio.Event)
+
+    def close(self) -> None:
+        """Take note that the file was closed."""
+        self.whole = self.owed = True
 
     @property
     def end(self) -> int:
@@ -76,7 +82,7 @@ class Drafts:
         """Take in a write found in the log at the start; ``mtime_ns`` is None when the file's times were set since."""
         self._staging.retain(piece.position, piece.length)
         draft = self._cover(ino, piece.offset, piece.length, piece.position, mtime_ns)
-        draft.whole = True
+        draft.close()
 
     def _cover(self, ino: int, offset: int, length: int, position: int, mtime_ns: int | None) -> Draft:
         draft = self._drafts.get(ino)
@@ -110,6 +116,7 @@ class Drafts:
         """Set what is staged apart for cutting; later writes go on top of it."""
         assert not draft.cutting
         draft.cutting, draft.fresh = draft.fresh, WriteMap()
+        draft.owed = False
         draft.settled = trio.Event()
 
     def absorbed(self, draft: Draft, span: Span) -> None:
@@ -119,6 +126,7 @@ class Drafts:
 
     def thaw(self, draft: Draft) -> None:
         """End a cutting: what it left goes back under the newer writes."""
+        draft.owed |= bool(draft.cutting)
         for piece in draft.cutting.pieces:
             covered = draft.fresh.overlapping(piece.offset, piece.end)
             self._release(

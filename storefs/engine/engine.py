@@ -100,6 +100,7 @@ class Engine:
     sweeper: Sweeper
     compactor: Compactor
     aside: Aside
+    arrivals: Arrivals
     writer: Writer
     recovered: Recovered
     exclusive: set[int]
@@ -232,8 +233,9 @@ async def _assemble(
     compactor = Compactor(tree, fetcher, shards, offload, limits)
     exclusive: set[int] = set()
     arrivals = Arrivals(
-        tree, drafts, world.kernel, references.__contains__, numbers, writer.node, clock, limits, exclusive, aside
-    )
+        tree, drafts, world.kernel, references.__contains__, numbers, writer.node, clock, limits, exclusive, aside,
+        offload,
+    )  # fmt: skip
     rebuild = partial(replica_at_head, info=info, snapshots=snapshots, journal=journal, offload=offload)
     head = Head(tree, journal, arrivals, clock, limits, offload, rebuild, compactor.secure_held)
     committer = Committer(
@@ -250,7 +252,7 @@ async def _assemble(
         numbers=numbers, references=references, trips=trips, neighbours=neighbours, read_ahead=read_ahead,
         warmer=Warmer(tree, trips, cache, limits), reader=reader, cutter=cutter, committer=committer, pressure=pressure,
         follower=follower, snapshots=snapshots, pasts=pasts, upkeep=upkeep, sweeper=sweeper, compactor=compactor,
-        aside=aside, writer=writer, recovered=recovered, exclusive=exclusive, ro=ro,
+        aside=aside, arrivals=arrivals, writer=writer, recovered=recovered, exclusive=exclusive, ro=ro,
     )  # fmt: skip
 
 

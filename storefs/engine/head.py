@@ -57,8 +57,10 @@ class Head:
         """How many conflict copies were made since the mount began."""
         return self._arrivals.conflicts
 
-    async def advance(self) -> int:
+    async def advance(self, *, hurried: bool = False) -> int:
         """Apply all that was committed behind this replica's position; return how many commits that were.
+
+        With ``hurried`` somebody waits for a commit of this mount.
 
         A replica that was away for longer than the journal reaches, or that turns out to be wrong, is brought there
         from a snapshot. Raises Diverged and UnknownFormat, after which going on makes no sense, Corrupt, and the
@@ -66,11 +68,11 @@ class Head:
         """
         start = self._tree.local.position.seq
         try:
-            await self._advance()
+            await self._advance(hurried=hurried)
         except Diverged as error:
             log.error("this replica is built again from the store: %s", error)
             await self._leap()
-            await self._advance()
+            await self._advance(hurried=hurried)
         self._seen_ns = self._clock.now_ns()
         return self._tree.local.position.seq - start
 
@@ -82,7 +84,7 @@ class Head:
         """
         return abs(self._clock.now_ns() - self._seen_ns) > self._limits.grace_s * 1e9 / 4
 
-    async def _advance(self) -> None:
+    async def _advance(self, *, hurried: bool) -> None:
         start = self._tree.local.position.seq
         while (at := self._tree.local.position.seq) < start + _ONE_BY_ONE:
             commit = await self._journal.get(at + 1)
@@ -91,10 +93,10 @@ class Head:
                     await self._leap()
                     continue
                 return
-            await self._take(commit)
+            await self._take(commit, hurried=hurried)
         async with aclosing(self._journal.following(at)) as commits:
             async for commit in commits:
-                await self._take(commit)
+                await self._take(commit, hurried=hurried)
 
     def confirm(self, high: int, position: Position | None, stored: int = 0) -> None:
         """Record that the store holds the changes up to ``high``: they are no longer pending.
@@ -111,14 +113,15 @@ class Head:
                 tree.local.position = position
                 count_stored(tree, stored)
 
-    async def _take(self, commit: Commit) -> None:
+    async def _take(self, commit: Commit, *, hurried: bool) -> None:
         intent = self._tree.local.intent
         if intent is not None and commit.header.nonce == intent.nonce:  # the answer to its put was lost
             check_follows(self._tree, commit)
             self.confirm(intent.high, commit.position, len(intent.object))
             return
         check_follows(self._tree, commit)
-        await self._arrivals.take(commit.changes, commit.header.node, commit.position, commit.header.stored)
+        header = commit.header
+        await self._arrivals.take(commit.changes, header.node, commit.position, header.stored, hurried=hurried)
 
     async def _leap(self) -> None:
         """Come to the head without the commits on the way there: by the difference of the two trees."""
@@ -134,7 +137,7 @@ class Head:
             await self._secure()
             with self._tree.database.transaction():
                 self._tree.shards.forget_uploads()  # so long ago that they may have been swept away
-            await self._arrivals.take(changes, 0, position, 0)
+            await self._arrivals.take(changes, 0, position, 0, hurried=False)
             log.warning("came to commit %d from a snapshot", position.seq)
         finally:
             for path in (old, new):

@@ -112,9 +112,9 @@ class RecordingKernel:
         """Remember (inode, whether only its attributes)."""
         self.inodes.append((ino, attributes_only))
 
-    def forget_entry(self, parent: int, name: bytes) -> None:
+    def forget_names(self, parent: int, names: Sequence[bytes]) -> None:
         """Remember (directory, name)."""
-        self.entries.append((parent, name))
+        self.entries += ((parent, name) for name in names)
 
     async def settled(self) -> None:
         """Have nothing to wait for."""

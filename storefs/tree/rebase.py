@@ -56,12 +56,12 @@ class Rebased:
     conflicts: int
 
 
-def advance(tree: Tree, theirs: bytes, node: int, seq: int, local: Local) -> Rebased:
+def advance(tree: Tree, theirs: bytes, there: Edits, node: int, seq: int, local: Local) -> Rebased:
     """Apply the next commit, ``seq`` of ``node``, to a replica, inside the caller's transaction.
 
-    Raises Diverged when it does not follow what this replica had before its own changes.
+    ``there`` is what ``theirs`` touches. Raises Diverged when it does not follow what this replica had before its own
+    changes.
     """
-    there = edits.read(theirs)
     remains = _remains(tree, there.removed, local)
     rebased = Rebased(there, 0) if _fits(tree, theirs, there, local.dirty) else None
     if rebased is None:

@@ -278,7 +278,7 @@ class _Copying:
         for offset, data in content.staged:
             draft = drafts.write(content.ino, offset, data, content.time_ns)
             draft.mtime_ns = None  # the tree has the source's
-            draft.whole = True
+            draft.close()
 
     def _require(self, ino: int) -> None:
         """Raise PosixError (ENOENT) if an inode that the copy needs is gone: somebody has removed it meanwhile."""
@@ -353,7 +353,7 @@ class _Copying:
     def _announce(self, at: Place) -> None:
         """Let the kernel ask anew for a name, its directory, and the root of the copy."""
         kernel = self._engine.world.kernel
-        kernel.forget_entry(at.parent, at.name)
+        kernel.forget_names(at.parent, [at.name])
         for ino in (at.parent, self._root.ino):
             kernel.forget_inode(ino, attributes_only=True)
 
@@ -362,7 +362,7 @@ class _Copying:
         kernel, references = self._engine.world.kernel, self._engine.references
         for item in items:
             if item.at.parent in references:
-                kernel.forget_entry(item.at.parent, item.at.name)
+                kernel.forget_names(item.at.parent, [item.at.name])
             if item.ino in references:
                 kernel.forget_inode(item.ino, attributes_only=True)
 

@@ -137,6 +137,6 @@ async def remove_tree(engine: Engine, names: Names, root: int) -> int:
 
 
 def _tell_kernel(engine: Engine, parent: int, name: bytes, ino: int) -> None:
-    engine.world.kernel.forget_entry(parent, name)
+    engine.world.kernel.forget_names(parent, [name])
     for changed in (ino, parent):
         engine.world.kernel.forget_inode(changed, attributes_only=True)

@@ -109,7 +109,7 @@ class Files:
         """Take note that a file was closed somewhere: its content is whole as far as anyone knows."""
         draft = self._engine.drafts.get(ino)
         if draft is not None and not draft.whole:
-            draft.whole = True
+            draft.close()
             self._engine.cutter.wake()
 
     async def close(self, ino: int) -> None:

@@ -5,7 +5,8 @@ import trio
 
 from storefs.core import keys
 from storefs.engine.journal import Journal
-from storefs.errors import NotCommitted, StoreUnavailable
+from storefs.engine.shardlog import ShardLog
+from storefs.errors import NoSpace, NotCommitted, StoreUnavailable
 from storefs.model import FILE_BYTES_MAX, ROOT_INO
 from storefs.testing.world import FOLDER_MODE, create, find, listing, noise, put_file, read, tables, with_limits, write
 from storefs.tree import edits
@@ -165,6 +166,41 @@ async def test_what_was_closed_is_whole_where_a_later_name_is_seen(world, tmp_pa
             await two.engine.follower.poll()
             assert f"mark-{number}" in listing(two)
             assert await read(two, find(two, "file")) == data
+
+
+async def test_what_was_closed_is_there_where_a_later_name_is_seen_even_if_it_is_written_again(
+    world, tmp_path, autojump_clock
+):
+    """As on the writing mount: a mark, and beside it no less than what was closed before it."""
+    async with world.engine_at(tmp_path / "one") as one, world.engine_at(tmp_path / "two") as two:
+        ino = create(one, "file")
+        for number in range(5):
+            await write(one, ino, b"%d: done" % number)
+            await one.files.close(ino)
+            create(one, f"mark-{number}")
+            await write(one, ino, b"%d" % (number + 1))
+            await one.engine.committer.commit()
+            await two.engine.follower.poll()
+            assert f"mark-{number}" in listing(two)
+            assert await read(two, ino) == b"%d: done" % (number + 1)
+
+
+async def test_what_cannot_be_cut_is_owed_until_it_is(world, tmp_path, monkeypatch, autojump_clock, caplog):
+    async def full(self, chunks):
+        raise NoSpace("no room")
+
+    async with world.engine_at(tmp_path / "one") as one:
+        ino = await put_file(one, "file", b"content")
+        await one.files.close(ino)
+        with monkeypatch.context() as patch:
+            patch.setattr(ShardLog, "append", full)
+            async with one.engine.cutter.settled() as complete:
+                assert not complete
+        assert "no room" in caplog.text
+        await write(one, ino, b"more")
+        async with one.engine.cutter.settled() as complete:
+            assert complete
+        assert one.engine.tree.inodes.size(ino) == 7
 
 
 async def test_a_file_is_not_closed_while_a_commit_takes_its_measure(world, tmp_path, autojump_clock, seed):

@@ -8,14 +8,14 @@ import trio
 from storefs.core import commitheader, keys
 from storefs.errors import Corrupt, UnknownFormat
 from storefs.model import ROOT_INO
-from storefs.testing.world import FOLDER_MODE, create, find, listing, noise, put_file, read, tables, write
+from storefs.testing.world import FOLDER_MODE, create, find, listing, noise, put_file, read, tables, with_limits, write
 from storefs.volume.attributes import Changes
 
 
 def told(world):
-    """Return what the kernel was told since the last look: (inodes, entries), sorted."""
+    """Return what the kernel was told since the last look, once or twice: (inodes, entries), sorted."""
     kernel = world.kernel
-    found = sorted(kernel.inodes), sorted(kernel.entries)
+    found = sorted(set(kernel.inodes)), sorted(set(kernel.entries))
     kernel.inodes.clear()
     kernel.entries.clear()
     return found
@@ -40,9 +40,11 @@ async def test_the_kernel_is_told_exactly_what_changed(world, tmp_path, autojump
             return told(world)
 
         folder = create(one, "folder", mode=FOLDER_MODE)
+        two.references.add(folder)
         assert await commit() == ([(ROOT_INO, True), (folder, True)], [(ROOT_INO, b"folder")])
         # The entry of a directory that stays must never be forgotten: what is mounted below it would go.
         file = await put_file(one, "file", b"content", parent=folder)
+        two.references.add(file)
         assert await commit() == ([(folder, True), (file, False)], [(folder, b"file")])
         await one.attributes.set(file, Changes(mode=0o600))
         assert await commit() == ([(file, True)], [])
@@ -54,8 +56,64 @@ async def test_the_kernel_is_told_exactly_what_changed(world, tmp_path, autojump
         assert await commit() == ([(ROOT_INO, True), (file, True)], [(ROOT_INO, b"other")])
         one.names.unlink(folder, b"file")
         assert await commit() == ([(folder, True), (file, True)], [(folder, b"file")])
+        unknown = create(one, "unknown", mode=FOLDER_MODE)
+        create(one, "below", parent=unknown)
+        assert await commit() == ([(ROOT_INO, True)], [(ROOT_INO, b"unknown")])
         assert await two.engine.follower.poll() == 0
         assert told(world) == ([], [])
+
+
+@pytest.mark.parametrize("aside_bytes", [0, 1 << 20])
+async def test_the_kernel_has_forgotten_what_changes_when_it_changes(world, tmp_path, autojump_clock, aside_bytes):
+    """Who finds a new name must not find an old file beside it that the kernel still has."""
+    limits = with_limits(aside_bytes=aside_bytes)
+    async with world.engine_at(tmp_path / "one") as one, world.engine_at(tmp_path / "two", limits) as two:
+        old = await put_file(one, "file", b"old")
+        await one.files.fsync()
+        await two.engine.follower.poll()
+        two.references.add(old)
+        new = await put_file(one, "fresh", b"new")
+        one.names.rename(ROOT_INO, b"fresh", ROOT_INO, b"file")
+        mark = create(one, "done")
+        await one.files.fsync()
+        told(world)
+        arrivals, waited = two.engine.arrivals, []
+
+        async def settled():
+            await trio.sleep(0.01)
+            assert listing(two) == ["file"]
+            assert find(two, "file") == old
+            assert sorted(world.kernel.entries) == [(ROOT_INO, b"done"), (ROOT_INO, b"file")]
+            assert {(ROOT_INO, True), (old, False)} == set(world.kernel.inodes)
+            assert all(map(arrivals.changes, (ROOT_INO, old, new, mark)))
+            assert arrivals.changes_name(ROOT_INO, b"done")
+            assert not arrivals.changes_name(ROOT_INO, b"fresh")
+            waited.append(trio.current_time())
+
+        world.kernel.settled = settled
+        await two.engine.follower.poll()
+        assert len(waited) == 1
+        assert listing(two) == ["done", "file"]
+        assert not any(map(arrivals.changes, (ROOT_INO, old, new, mark)))
+        assert not arrivals.changes_name(ROOT_INO, b"done")
+        assert (old, False) in world.kernel.inodes[2:], "it may have read it again"
+
+
+async def test_a_kernel_that_cannot_forget_holds_no_commit_up_for_long(world, tmp_path, autojump_clock):
+    """A call on a directory may hold the lock that it needs, and wait for a commit that comes behind this one."""
+    world.kernel.settled = trio.sleep_forever
+    async with world.engine_at(tmp_path / "one") as one, world.engine_at(tmp_path / "two") as two:
+        create(one, "theirs")
+        await one.files.fsync()
+        create(two, "mine")
+        began_s = trio.current_time()
+        await two.files.fsync()
+        assert trio.current_time() - began_s < 0.1
+        assert listing(two) == ["mine", "theirs"]
+        began_s = trio.current_time()
+        await one.engine.follower.poll()
+        assert trio.current_time() - began_s < 0.5
+        assert listing(one) == ["mine", "theirs"]
 
 
 async def test_own_commits_tell_the_kernel_nothing(world, tmp_path, autojump_clock):
@@ -121,6 +179,7 @@ async def test_a_replica_that_diverged_is_built_again(world, tmp_path, autojump_
         await one.engine.follower.poll()
         one.engine.tree.database.run("UPDATE inode SET mode = 33279, mtime_ns = 5 WHERE ino = ?", (wrong,))
         create(one, "mine")
+        one.references.add(wrong)
         told(world)
         await put_file(two, "file", b"1")
         await two.attributes.set(wrong, Changes(mode=0o600))

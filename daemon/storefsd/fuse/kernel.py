@@ -9,7 +9,7 @@ import errno
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import pyfuse3
@@ -37,7 +37,7 @@ class KernelPushes:
         self._queues: list[queue.SimpleQueue[Callable[[], None] | None]] = [queue.SimpleQueue() for _ in range(_QUEUES)]
         self._waiting_bytes = 0
         self._lock = threading.Lock()
-        self._stopping = False
+        self._running = self._stopping = False
         self._threads = [
             threading.Thread(target=self._work, args=(one,), name=f"kernel-{number}", daemon=True)
             for number, one in enumerate(self._queues)
@@ -47,12 +47,13 @@ class KernelPushes:
         """Begin; the mount is up. What was asked before is done now."""
         if self._stopping:
             return
+        self._running = True
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
         """End the threads: the mount is going, and nothing that waits still matters."""
-        self._stopping = True
+        self._running, self._stopping = False, True
         for one in self._queues:
             one.put(None)
         for thread in self._threads:
@@ -63,13 +64,14 @@ class KernelPushes:
         """Drop the cached attributes of ``ino`` and, unless ``attributes_only``, its pages."""
         self._queues[ino % _QUEUES].put(lambda: pyfuse3.invalidate_inode(ino, attr_only=attributes_only))
 
-    def forget_entry(self, parent: int, name: bytes) -> None:
-        """Drop the cached answer to the lookup of ``name`` in ``parent``, and the cached listing of ``parent``."""
-        self._queues[parent % _QUEUES].put(lambda: pyfuse3.invalidate_entry(parent, name))
-        self._queues[parent % _QUEUES].put(lambda: pyfuse3.invalidate_inode(parent, attr_only=False))
+    def forget_names(self, parent: int, names: Sequence[bytes]) -> None:
+        """Drop the cached answers to the lookups of ``names`` in ``parent``, and the cached listing of ``parent``."""
+        self._queues[parent % _QUEUES].put(lambda: _forget_names(parent, names))
 
     async def settled(self) -> None:
-        """Return when all that was asked before is done."""
+        """Return when all that was asked before is done; at once while nothing can be."""
+        if not self._running:
+            return
         left, token, done = len(self._queues), trio.lowlevel.current_trio_token(), trio.Event()
 
         def count() -> None:
@@ -112,7 +114,20 @@ class KernelPushes:
             try:
                 call()
             except OSError as error:
-                if error.errno != errno.ENOENT:  # the kernel does not know it: nothing to forget
-                    log.warning("cannot push to the kernel: %s", error)
+                _report(error)
             except Exception:
                 log.exception("pushing to the kernel failed")
+
+
+def _forget_names(parent: int, names: Sequence[bytes]) -> None:
+    for name in names:
+        try:
+            pyfuse3.invalidate_entry(parent, name)
+        except OSError as error:
+            _report(error)
+    pyfuse3.invalidate_inode(parent, attr_only=False)
+
+
+def _report(error: OSError) -> None:
+    if error.errno != errno.ENOENT:  # the kernel does not know it: nothing to forget
+        log.warning("cannot push to the kernel: %s", error)

@@ -65,7 +65,9 @@ class Operations(Steps, pyfuse3.Operations):
         if parent_inode == pyfuse3.ROOT_INODE and name == control.DIRECTORY_NAME:
             return self._virtual(control.DIRECTORY_INO)
         inode = self._volume.names.lookup(parent_inode, name)
-        return negative() if inode is None else self._entry(inode)
+        if inode is None:
+            return unkept() if self._volume.engine.arrivals.changes_name(parent_inode, name) else negative()
+        return self._entry(inode)
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         """Take references away."""
@@ -297,7 +299,7 @@ class Operations(Steps, pyfuse3.Operations):
             mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
         )
         changed = await self._volume.attributes.set(inode, changes)
-        return self._replies.entry(changed, self._volume.attributes.blocks(changed))
+        return self._reply(changed)
 
     @guarded
     async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:

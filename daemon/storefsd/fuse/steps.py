@@ -57,12 +57,17 @@ class Steps:
             self._volume.references.add(ino)
 
     def _reply(self, inode: Inode, *, keep: bool = True) -> pyfuse3.EntryAttributes:
-        """Return an inode's attributes; without ``keep`` the kernel asks for the name again soon."""
+        """Return an inode's attributes; without ``keep`` the kernel asks for the name again soon.
+
+        What a commit is about to change it is to keep no longer than for this answer.
+        """
         past = is_past(inode.ino)
         blocks = self._volume.history.blocks(inode.ino) if past else self._volume.attributes.blocks(inode)
         entry = self._replies.entry(inode, blocks)
         if not keep:
             entry.entry_timeout = 1
+        if self._volume.engine.arrivals.changes(inode.ino):
+            entry.entry_timeout = entry.attr_timeout = 0
         return entry
 
     def _attributes(self, ino: int) -> pyfuse3.EntryAttributes:
