@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _FORGOTTEN_AT_ONCE = 512
 
-_FORGET_S, _FORGET_HURRIED_S = 0.25, 0.02
+_FORGET_S = 0.25
 """How long the kernel is waited for before a commit is applied; it may need a lock that a call on a directory holds."""
 
 
@@ -76,15 +76,17 @@ class Arrivals:
         """Apply the changes of ``node`` that lead to ``position`` (``stored`` bytes in the journal). Raises Diverged.
 
         The kernel forgets what they change, before and after. Before, lest a program finds a new name, which the kernel
-        has to ask for, and reads an old file, which it has not; until then it is given nothing of these to keep. With
-        ``hurried`` somebody waits for what comes next.
+        has to ask for, and reads an old file, which it has not; until then it is given nothing of these to keep.
+        ``hurried`` leaves that out: who waits for a commit of this mount may hold a lock that the kernel needs to
+        forget, and who takes longer to come to the head than others to commit never comes there.
         """
         long = len(changes) + self._tree.pending.bytes >= self._limits.aside_bytes
         self._coming = await self._offload.run(edits.read, changes) if long else edits.read(changes)
         try:
-            await self._forget(self._coming, self._perhaps_staying())
-            with trio.move_on_after(_FORGET_HURRIED_S if hurried else _FORGET_S):
-                await self._kernel.settled()
+            if not hurried:
+                await self._forget(self._coming, self._perhaps_staying())
+                with trio.move_on_after(_FORGET_S):
+                    await self._kernel.settled()
             rebased = await self._apply(changes, node, position, stored, long=long)
         finally:
             self._coming = Edits()

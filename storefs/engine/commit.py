@@ -19,6 +19,7 @@ from storefs.engine.head import Head
 from storefs.engine.journal import Journal, Writer, compose
 from storefs.engine.limits import Limits
 from storefs.engine.shardlog import ShardLog
+from storefs.engine.turns import Turns
 from storefs.engine.wakeup import Wakeup
 from storefs.errors import Corrupt, Diverged, NotCommitted, StorefsError, UnknownFormat
 from storefs.ports import Chance, Clock, ObjectStore, Offload
@@ -88,6 +89,7 @@ class Committer:
         self._uploading = trio.Lock()
         self._progress = trio.Event()
         self._waiting = 0
+        self._turns = Turns()
         self.last_commit_ns = 0
         """When this mount last committed, ns since 1970; 0 if it has not yet."""
         self.trouble: StorefsError | None = None
@@ -121,6 +123,7 @@ class Committer:
             try:
                 await self.commit()
                 failed = 0
+                await trio.sleep(self._turns.take_break_s())
             except StorefsError:
                 failed += 1
 
@@ -194,9 +197,12 @@ class Committer:
     async def advance(self) -> int:
         """Apply what was committed elsewhere; return how many commits that were. The caller holds the lock."""
         try:
-            return await self._head.advance(hurried=self._waiting > 0)
+            others = await self._head.advance(hurried=self._waiting > 0)
         except (UnknownFormat, Diverged) as error:
             self.halt(error)
+        if others:
+            self._turns.theirs()
+        return others
 
     async def _commit(self) -> None:
         self._require_going()
@@ -283,6 +289,7 @@ class Committer:
     async def _put(self, intent: Intent) -> bool:
         """Put a commit; return False when its number is taken by another one."""
         header, _ = commitheader.parse(intent.object, intent.seq)
+        began_s = trio.current_time()
         try:
             if not await self._journal.put(header, intent.object):
                 return False
@@ -290,6 +297,7 @@ class Committer:
             self.halt(error)
         self._confirm(intent.high, Position(header.seq, header.nonce, header.chain), len(intent.object))
         self.last_commit_ns = self._clock.now_ns()
+        self._turns.mine(began_s, trio.current_time())
         log.debug("commit %d holds changes %d to %d", intent.seq, intent.low, intent.high)
         return True
 
