@@ -21,10 +21,13 @@ from storefs.tree.versions import Name
 
 log = logging.getLogger(__name__)
 
-_FORGOTTEN_AT_ONCE = 512
+_AT_ONCE = 2048
 
-_FORGET_S = 0.25
-"""How long the kernel is waited for before a commit is applied; it may need a lock that a call on a directory holds."""
+_FORGET_S, _FORGET_PER_S = 0.25, 20_000
+"""How long the kernel is waited for before a commit is applied, and how many names it surely forgets in a second.
+
+It may need a lock that a call on a directory holds.
+"""
 
 
 class Arrivals:
@@ -85,7 +88,7 @@ class Arrivals:
         try:
             if not hurried:
                 await self._forget(self._coming, self._perhaps_staying())
-                with trio.move_on_after(_FORGET_S):
+                with trio.move_on_after(_FORGET_S + len(self._coming.names) / _FORGET_PER_S):
                     await self._kernel.settled()
             rebased = await self._apply(changes, node, position, stored, long=long)
         finally:
@@ -146,14 +149,17 @@ class Arrivals:
     async def _forget(self, changed: Edits, but: Collection[Name] = ()) -> None:
         """Let the kernel forget what is changed of that which it knows."""
         names: dict[int, list[bytes]] = defaultdict(list)
-        for one in changed.names:
-            if one not in but:
+        for number, one in enumerate(changed.names, start=1):
+            if one not in but and self._knows(one.parent):
                 names[one.parent].append(one.name)
-        for parent in filter(self._knows, names):
-            self._kernel.forget_names(parent, names[parent])
-        for number, ino in enumerate(filter(self._knows, changed.mentioned), start=1):
-            self._kernel.forget_inode(ino, attributes_only=ino not in changed.contents)
-            if number % _FORGOTTEN_AT_ONCE == 0:
+            if number % _AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+        for parent, those in names.items():
+            self._kernel.forget_names(parent, those)
+        for number, ino in enumerate(changed.mentioned, start=1):
+            if self._knows(ino):
+                self._kernel.forget_inode(ino, attributes_only=ino not in changed.contents)
+            if number % _AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
 
     def _knows(self, ino: int) -> bool:

@@ -66,4 +66,3 @@ async def test_a_mount_that_syncs_all_the_time_lets_others_sync(world, tmp_path,
     print(counts, longest_s)
     assert min(counts.values()) > max(counts.values()) / 10
     assert longest_s < 13
-
