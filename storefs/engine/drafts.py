@@ -16,7 +16,8 @@ class Draft:
     Attributes:
         mtime_ns: when it was last written; None when the file's times were set since.
         whole: whether the file was closed, and not written since: the content is complete.
-        owed: whether it was closed since it was last cut; perhaps it is written again by now.
+        closed: whether the file was closed since ``fresh`` began; perhaps it is written again by now.
+        closed_before: whether it was before what is in ``cutting`` was set apart.
         touched_s: when it was last written, by trio's clock.
         settled: set while nothing is being cut.
     """
@@ -27,12 +28,18 @@ class Draft:
     fresh: WriteMap = field(default_factory=WriteMap)
     cutting: WriteMap = field(default_factory=WriteMap)
     whole: bool = False
-    owed: bool = False
+    closed: bool = False
+    closed_before: bool = False
     settled: trio.Event = field(default_factory=trio.Event)
 
     def close(self) -> None:
         """Take note that the file was closed."""
-        self.whole = self.owed = True
+        self.whole = self.closed = True
+
+    @property
+    def owed(self) -> bool:
+        """Whether the next commit has to have its content: the file was closed, and something is not cut yet."""
+        return self.closed or self.closed_before
 
     @property
     def end(self) -> int:
@@ -116,7 +123,7 @@ class Drafts:
         """Set what is staged apart for cutting; later writes go on top of it."""
         assert not draft.cutting
         draft.cutting, draft.fresh = draft.fresh, WriteMap()
-        draft.owed = False
+        draft.closed_before, draft.closed = draft.closed, False
         draft.settled = trio.Event()
 
     def absorbed(self, draft: Draft, span: Span) -> None:
@@ -126,7 +133,8 @@ class Drafts:
 
     def thaw(self, draft: Draft) -> None:
         """End a cutting: what it left goes back under the newer writes."""
-        draft.owed |= bool(draft.cutting)
+        draft.closed |= draft.closed_before and bool(draft.cutting)
+        draft.closed_before = False
         for piece in draft.cutting.pieces:
             covered = draft.fresh.overlapping(piece.offset, piece.end)
             self._release(

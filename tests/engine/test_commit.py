@@ -185,6 +185,27 @@ async def test_what_was_closed_is_there_where_a_later_name_is_seen_even_if_it_is
             assert await read(two, ino) == b"%d: done" % (number + 1)
 
 
+async def test_a_commit_waits_for_what_is_just_being_cut(world, tmp_path, monkeypatch, autojump_clock, seed):
+    run = world.offload.run
+
+    async def slow(function, *arguments):
+        if function.__name__ == "_split":
+            await trio.sleep(2)
+        return await run(function, *arguments)
+
+    async with world.engine_at(tmp_path / "one") as one, trio.open_nursery() as nursery:
+        ino = await put_file(one, "file", noise(seed, 3000))
+        await one.files.close(ino)
+        world.offload.run = slow
+        nursery.start_soon(one.engine.cutter.cut_due)
+        await trio.sleep(1)
+        assert one.engine.drafts.get(ino).cutting
+        assert one.engine.tree.inodes.size(ino) == 0
+        async with one.engine.cutter.settled() as complete:
+            assert complete
+            assert one.engine.tree.inodes.size(ino) == 3000
+
+
 async def test_what_cannot_be_cut_is_owed_until_it_is(world, tmp_path, monkeypatch, autojump_clock, caplog):
     async def full(self, chunks):
         raise NoSpace("no room")
