@@ -11,6 +11,7 @@ from storefs.core import commitheader, keys
 from storefs.core.ranges import Span
 from storefs.engine.commit import Committer
 from storefs.engine.cut import Cutter
+from storefs.engine.drafts import Draft
 from storefs.errors import PreconditionFailed
 from storefs.testing.simulation.run import simulate
 from storefs.tree.local import Position
@@ -95,6 +96,11 @@ def commits_do_not_wait_for_what_was_closed(patch):
     patch.setattr(Cutter, "settled", lambda self: contextlib.nullcontext())
 
 
+def commits_do_not_wait_for_what_is_being_cut(patch):
+    """What is just being cut counts as cut."""
+    patch.setattr(Draft, "owed", property(lambda self: self.closed))
+
+
 def commits_end_anywhere(patch):
     """A commit ends after so many changes, whatever the next one is."""
     patch.setattr(Pending, "slice_end", lambda self, low, high, rows: min(high, low + rows - 1))
@@ -108,6 +114,7 @@ def commits_end_anywhere(patch):
         conflict_copies_are_dropped,
         contents_are_merged_by_extent,
         commits_do_not_wait_for_what_was_closed,
+        commits_do_not_wait_for_what_is_being_cut,
         commits_end_anywhere,
     ],
     ids=lambda plant: plant.__name__,

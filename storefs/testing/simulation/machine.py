@@ -3,6 +3,7 @@
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 
@@ -14,12 +15,15 @@ from storefs.objects.retry import RetryingObjects
 from storefs.ports import ObjectStore
 from storefs.testing.faults import Faults, FaultyObjects
 from storefs.testing.simulation.trace import Trace
-from storefs.testing.world import Request, WatchedObjects, World, copy_disk
+from storefs.testing.world import InlineOffload, Request, WatchedObjects, World, copy_disk
 from storefs.volume.volume import Volume
+
+T = TypeVar("T")
 
 _EPOCH_NS = 1_800_000_000_000_000_000
 _OFFSETS_S = (0.0, 0.0, 0.001, 2.5, -1.0, -3600.0, 3600.0, -200_000.0)
 _RATES = (0.0, 0.0, 0.05, 0.2)
+_THREADS_S = (0.0, 0.0, 0.02, 0.5)
 _STILL_CHANCE = 0.2
 _DOWN_S = (0.0, 0.3, 2.0)
 
@@ -37,6 +41,20 @@ class SkewedClock:
         """Return the time as this machine has it."""
         passed_ns = 0 if self._still else int(trio.current_time() * 1e9)
         return _EPOCH_NS + self._offset_ns + passed_ns
+
+
+class SlowOffload(InlineOffload):
+    """The Offload port of a machine whose threads take up to ``most_s`` until they come to a call."""
+
+    def __init__(self, dice: random.Random, most_s: float) -> None:
+        self._dice = dice
+        self._most_s = most_s
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """Return ``function(*args)``."""
+        if self._most_s:
+            await trio.sleep(self._dice.random() * self._most_s)
+        return await super().run(function, *args)
 
 
 class Machine:
@@ -71,6 +89,8 @@ class Machine:
         self._world.clock = SkewedClock(  # type: ignore[assignment]
             self.dice.choice(_OFFSETS_S), still=self.dice.random() < _STILL_CHANCE
         )
+        threads = random.Random(f"{seed}/threads {number}")
+        self._world.offload = SlowOffload(threads, threads.choice(_THREADS_S))
         self._watched = WatchedObjects(self.faults)
         self._watched.before = self._before
         self._watched.after = self._after

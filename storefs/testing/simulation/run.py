@@ -26,7 +26,7 @@ from storefs.volume.volume import Volume
 _ROUNDS = 30
 """In so many rounds of fsync and poll, machines that nobody disturbs must come to rest."""
 
-_STEPS = (60, 150)
+_STEPS = (80, 180)
 _SWITCH, _DICE = "_ALLOW_DETERMINISTIC_SCHEDULING", "_r"
 _CALM_CHANCE = 0.2
 _LOSS_CHANCE = 0.2
