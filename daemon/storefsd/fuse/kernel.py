@@ -37,7 +37,7 @@ class KernelPushes:
         self._queues: list[queue.SimpleQueue[Callable[[], None] | None]] = [queue.SimpleQueue() for _ in range(_QUEUES)]
         self._waiting_bytes = 0
         self._lock = threading.Lock()
-        self._running = self._stopping = False
+        self._stopping = False
         self._threads = [
             threading.Thread(target=self._work, args=(one,), name=f"kernel-{number}", daemon=True)
             for number, one in enumerate(self._queues)
@@ -47,13 +47,12 @@ class KernelPushes:
         """Begin; the mount is up. What was asked before is done now."""
         if self._stopping:
             return
-        self._running = True
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
         """End the threads: the mount is going, and nothing that waits still matters."""
-        self._running, self._stopping = False, True
+        self._stopping = True
         for one in self._queues:
             one.put(None)
         for thread in self._threads:
@@ -69,8 +68,8 @@ class KernelPushes:
         self._queues[parent % _QUEUES].put(lambda: _forget_names(parent, names))
 
     async def settled(self) -> None:
-        """Return when all that was asked before is done; at once while nothing can be."""
-        if not self._running:
+        """Return when all that was asked before is done; at once while no thread is there to do it."""
+        if self._stopping or not self._threads[0].is_alive():
             return
         left, token, done = len(self._queues), trio.lowlevel.current_trio_token(), trio.Event()
 
